@@ -1,0 +1,441 @@
+//! The exchange: one request and its response, with what plugins of all worlds share about it.
+
+use std::any::{Any, TypeId};
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{Method, StatusCode};
+use serde::Serialize;
+
+use crate::layer::compare_responses;
+use crate::{Edit, Failure, LogLevel, LogLine, Reason, Request, Response, Services, StepRecord, Target, Version};
+
+/// A request's id: a version 4 UUID in its 36-character form, or what a trusted client sent in its place.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId {
+    text: [u8; Self::MAX],
+    len: u8,
+}
+
+impl RequestId {
+    /// Longest id, in bytes.
+    pub const MAX: usize = 64;
+
+    /// A version 4 UUID of these random bits.
+    pub fn from_random(bits: u128) -> Self {
+        let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+        let mut text = [0; Self::MAX];
+        let mut at = 0;
+        for nibble in 0..32 {
+            if matches!(nibble, 8 | 12 | 16 | 20) {
+                text[at] = b'-';
+                at += 1;
+            }
+            text[at] = b"0123456789abcdef"[((bits >> (124 - 4 * nibble)) & 0xf) as usize];
+            at += 1;
+        }
+        Self { text, len: at as u8 }
+    }
+
+    /// Somebody else's id: 1 to 64 visible ASCII characters.
+    pub fn from_text(text: &[u8]) -> Option<Self> {
+        if text.is_empty() || text.len() > Self::MAX || !text.iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+        let mut copy = [0; Self::MAX];
+        copy[..text.len()].copy_from_slice(text);
+        Some(Self { text: copy, len: text.len() as u8 })
+    }
+
+    /// The id's characters.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..self.len as usize]).unwrap_or("")
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+/// Who sent the request.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// The address to act on: the peer's, or what a trusted proxy says.
+    pub ip: IpAddr,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// Our end of the connection.
+    pub local: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
+
+/// What plugins may know of the route that matched.
+#[derive(Debug, Clone, Serialize)]
+pub struct RouteInfo {
+    /// The path as configured.
+    pub path: String,
+    /// The methods it serves.
+    #[serde(serialize_with = "method_names")]
+    pub methods: Vec<Method>,
+    /// The operation's id.
+    pub operation_id: Option<String>,
+    /// The operation's summary.
+    pub summary: Option<String>,
+    /// The handler's module as written, and its export.
+    pub handler: (String, String),
+    /// Names of the inbound policies, in order.
+    pub inbound: Vec<Arc<str>>,
+    /// Names of the outbound policies, in order.
+    pub outbound: Vec<Arc<str>>,
+    /// The file that configures it, relative to the root.
+    pub file: String,
+    /// The whole operation as configured.
+    #[serde(skip)]
+    pub raw: serde_json::Value,
+    /// The metric label: methods and path, such as `GET /orders/{id}`.
+    pub label: Arc<str>,
+}
+
+fn method_names<S: serde::Serializer>(methods: &[Method], s: S) -> Result<S::Ok, S::Error> {
+    s.collect_seq(methods.iter().map(Method::as_str))
+}
+
+/// Who the client is, as an authentication policy of any world found.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Identity {
+    /// The subject: consumer name, user id.
+    pub subject: String,
+    /// Claims, consumer metadata and the like.
+    pub data: serde_json::Value,
+}
+
+/// A handle to one exchange; cloning it is cheap. Single-threaded, as everything on a worker.
+#[derive(Clone)]
+pub struct Exchange(Rc<Inner>);
+
+struct Inner {
+    parts: ExchangeParts,
+    route: RefCell<Option<Rc<Arc<RouteInfo>>>>,
+    params: RefCell<Vec<(Arc<str>, String)>>,
+    identity: RefCell<Option<Rc<Identity>>>,
+    metadata: RefCell<BTreeMap<&'static str, serde_json::Map<String, serde_json::Value>>>,
+    extensions: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
+    upstream_target: RefCell<Option<Target>>,
+    upstream: RefCell<Option<Rc<str>>>,
+    failure: RefCell<Option<Failure>>,
+    answered: Cell<bool>,
+    steps: RefCell<Vec<StepRecord>>,
+    clock: Cell<Instant>,
+    subrequests: Cell<u32>,
+    given: RefCell<Vec<Option<Given>>>,
+}
+
+/// What a step was given and got back, kept while the exchange is being X-rayed.
+#[derive(Default)]
+struct Given {
+    request: Option<(Request, (usize, usize))>,
+    response: Option<(Response, (usize, usize))>,
+}
+
+/// What an exchange begins with.
+pub struct ExchangeParts {
+    /// Its id.
+    pub id: RequestId,
+    /// When the head was complete.
+    pub started: Instant,
+    /// The same on the wall clock.
+    pub started_at: SystemTime,
+    /// Who sent it.
+    pub client: Client,
+    /// The method as received.
+    pub method: Method,
+    /// The target as received.
+    pub target: Target,
+    /// The version as received.
+    pub version: Version,
+    /// Whether layers' edits are recorded.
+    pub xray: bool,
+    /// What plugins may reach.
+    pub services: Services,
+}
+
+impl Exchange {
+    /// Begins an exchange.
+    pub fn new(parts: ExchangeParts) -> Self {
+        let clock = Cell::new(parts.started);
+        Self(Rc::new(Inner {
+            parts,
+            route: RefCell::default(),
+            params: RefCell::default(),
+            identity: RefCell::default(),
+            metadata: RefCell::default(),
+            extensions: RefCell::default(),
+            upstream_target: RefCell::default(),
+            upstream: RefCell::default(),
+            failure: RefCell::default(),
+            answered: Cell::default(),
+            steps: RefCell::default(),
+            clock,
+            subrequests: Cell::default(),
+            given: RefCell::default(),
+        }))
+    }
+
+    /// The request's id.
+    pub fn id(&self) -> &RequestId {
+        &self.0.parts.id
+    }
+
+    /// When the request's head was complete.
+    pub fn started(&self) -> Instant {
+        self.0.parts.started
+    }
+
+    /// The same on the wall clock.
+    pub fn started_at(&self) -> SystemTime {
+        self.0.parts.started_at
+    }
+
+    /// Who sent it.
+    pub fn client(&self) -> &Client {
+        &self.0.parts.client
+    }
+
+    /// The method as received.
+    pub fn method(&self) -> &Method {
+        &self.0.parts.method
+    }
+
+    /// The target as received, whatever layers did to the request since.
+    pub fn target(&self) -> &Target {
+        &self.0.parts.target
+    }
+
+    /// The version as received.
+    pub fn version(&self) -> Version {
+        self.0.parts.version
+    }
+
+    /// Whether edits are recorded.
+    pub fn xray(&self) -> bool {
+        self.0.parts.xray
+    }
+
+    /// What plugins may reach.
+    pub fn services(&self) -> &Services {
+        &self.0.parts.services
+    }
+
+    /// The route that matched; `None` before routing and when none did.
+    pub fn route(&self) -> Option<Rc<Arc<RouteInfo>>> {
+        self.0.route.borrow().clone()
+    }
+
+    /// Sets the route and its path parameters, percent-decoded.
+    pub fn set_route(&self, route: Rc<Arc<RouteInfo>>, params: Vec<(Arc<str>, String)>) {
+        *self.0.route.borrow_mut() = Some(route);
+        *self.0.params.borrow_mut() = params;
+    }
+
+    /// Path parameters in the order of the pattern, percent-decoded.
+    pub fn params(&self) -> Ref<'_, [(Arc<str>, String)]> {
+        Ref::map(self.0.params.borrow(), Vec::as_slice)
+    }
+
+    /// Who the client is.
+    pub fn identity(&self) -> Option<Rc<Identity>> {
+        self.0.identity.borrow().clone()
+    }
+
+    /// Says who the client is, or that it is not known.
+    pub fn set_identity(&self, identity: Option<Identity>) {
+        *self.0.identity.borrow_mut() = identity.map(Rc::new);
+    }
+
+    /// Reads or writes a world's namespace of metadata, which the log and other worlds can see.
+    pub fn with_metadata<T>(
+        &self,
+        namespace: &'static str,
+        f: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>) -> T,
+    ) -> T {
+        f(self.0.metadata.borrow_mut().entry(namespace).or_default())
+    }
+
+    /// A world's own state for this exchange, made on first use.
+    pub fn extension<T: 'static>(&self, make: impl FnOnce() -> T) -> Rc<T> {
+        if let Some(found) = self.get_extension::<T>() {
+            return found;
+        }
+        let made = Rc::new(make());
+        self.0.extensions.borrow_mut().push((TypeId::of::<T>(), made.clone()));
+        made
+    }
+
+    /// A world's own state for this exchange, if it was made.
+    pub fn get_extension<T: 'static>(&self) -> Option<Rc<T>> {
+        let extensions = self.0.extensions.borrow();
+        let (_, found) = extensions.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
+        found.clone().downcast().ok()
+    }
+
+    /// Chooses where a forward handler sends the request, in place of its configured target.
+    pub fn set_upstream_target(&self, target: Target) {
+        *self.0.upstream_target.borrow_mut() = Some(target);
+    }
+
+    /// Takes what [`set_upstream_target`](Self::set_upstream_target) chose.
+    pub fn take_upstream_target(&self) -> Option<Target> {
+        self.0.upstream_target.borrow_mut().take()
+    }
+
+    /// Notes the authority that the request was forwarded to.
+    pub fn set_upstream(&self, authority: &str) {
+        *self.0.upstream.borrow_mut() = Some(Rc::from(authority));
+    }
+
+    /// The authority that the request was forwarded to.
+    pub fn upstream(&self) -> Option<Rc<str>> {
+        self.0.upstream.borrow().clone()
+    }
+
+    /// Counts one more request that a plugin sends for this exchange; false when `cap` are sent already.
+    pub fn count_subrequest(&self, cap: u32) -> bool {
+        let sent = self.0.subrequests.get();
+        self.0.subrequests.set(sent.saturating_add(1));
+        sent < cap
+    }
+
+    /// Notes why the exchange fails. The first failure is the one that counts.
+    pub fn fail(&self, failure: &Failure) {
+        self.0.failure.borrow_mut().get_or_insert_with(|| failure.clone());
+    }
+
+    /// Why the exchange failed.
+    pub fn failure(&self) -> Option<Failure> {
+        self.0.failure.borrow().clone()
+    }
+
+    /// Why the exchange ended as it did, as far as it is known now.
+    pub fn reason(&self) -> Reason {
+        match &*self.0.failure.borrow() {
+            Some(failure) => failure.reason(),
+            None if self.0.answered.get() => Reason::PolicyAnswered,
+            None => Reason::Completed,
+        }
+    }
+
+    /// Writes a log line about this exchange.
+    pub fn log(&self, level: LogLevel, policy: Option<&Arc<str>>, message: impl Into<String>) {
+        self.0.parts.services.log(LogLine {
+            time: SystemTime::now(),
+            level,
+            request_id: Some(self.0.parts.id),
+            policy: policy.cloned(),
+            message: message.into(),
+            fields: serde_json::Map::new(),
+        });
+    }
+
+    /// What the layers did so far, outermost first.
+    pub fn steps(&self) -> Ref<'_, [StepRecord]> {
+        Ref::map(self.0.steps.borrow(), Vec::as_slice)
+    }
+
+    /// Adds CPU time that an engine measured for the step (see [`Next::step`](crate::Next::step)).
+    pub fn charge(&self, step: usize, cpu: Duration) {
+        if let Some(record) = self.0.steps.borrow_mut().get_mut(step) {
+            record.cpu += cpu;
+        }
+    }
+
+    /// Keeps what the step was given, to compare what it passes on.
+    pub(crate) fn remember_given(&self, step: usize, request: Option<(Request, (usize, usize))>) {
+        if request.is_none() {
+            return;
+        }
+        let mut given = self.0.given.borrow_mut();
+        if given.len() <= step {
+            given.resize_with(step + 1, || None);
+        }
+        given[step] = Some(Given { request, response: None });
+    }
+
+    /// Compares what the step was given with what it passed on.
+    pub(crate) fn compare_given(&self, step: usize, compare: impl FnOnce(&Request, (usize, usize), &mut Vec<Edit>)) {
+        let given = self.0.given.borrow();
+        if let Some(Some(Given { request: Some((request, identity)), .. })) = given.get(step)
+            && let Some(record) = self.0.steps.borrow_mut().get_mut(step)
+        {
+            compare(request, *identity, &mut record.edits);
+        }
+    }
+
+    /// Compares the response that a step gives back with the one it got, and keeps it for the step around.
+    pub(crate) fn compare_response(&self, step: usize, response: &Response) {
+        let mut given = self.0.given.borrow_mut();
+        if let Some(Some(Given { response: Some((before, identity)), .. })) = given.get(step)
+            && let Some(record) = self.0.steps.borrow_mut().get_mut(step)
+        {
+            compare_responses(before, *identity, response, &mut record.edits);
+        }
+        if let Some(Some(around)) = step.checked_sub(1).and_then(|s| given.get_mut(s)) {
+            around.response = Some((response.clone_head(), response.body.identity()));
+        }
+    }
+
+    pub(crate) fn set_answered(&self) {
+        self.0.answered.set(true);
+    }
+
+    pub(crate) fn with_steps<T>(&self, f: impl FnOnce(&mut Vec<StepRecord>) -> T) -> T {
+        f(&mut self.0.steps.borrow_mut())
+    }
+
+    /// Time since the clock was last read here.
+    pub(crate) fn lap(&self) -> Duration {
+        let now = Instant::now();
+        now.saturating_duration_since(self.0.clock.replace(now))
+    }
+
+    pub(crate) fn since_lap(&self) -> Duration {
+        self.0.clock.get().elapsed()
+    }
+}
+
+/// The status of a message for [`StepRecord`].
+pub(crate) fn status_of(result: &Result<crate::Response, Failure>) -> Option<StatusCode> {
+    result.as_ref().ok().map(|response| response.status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_version_4_uuids() {
+        assert_eq!(RequestId::from_random(0).as_str(), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(RequestId::from_random(u128::MAX).as_str(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert!(RequestId::from_text(b"abc 1").is_none() && RequestId::from_text(&[b'a'; 65]).is_none());
+        assert_eq!(RequestId::from_text(b"abc-1").unwrap().as_str(), "abc-1");
+    }
+}

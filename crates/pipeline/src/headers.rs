@@ -1,0 +1,371 @@
+//! Headers: an ordered list of fields as they were received, with an index for well-known names.
+//!
+//! One growable arena holds the bytes of a head; a field is a pair of ranges into it. A head that came from the
+//! wire costs one copy of its bytes and no allocation per field; names keep their case and order, because some
+//! worlds show both. Values are bytes: each world decodes them as its original does.
+
+use std::fmt;
+
+use crate::known::Known;
+
+/// Headers, in order, names as received.
+///
+/// Lookups ignore ASCII case (RFC 9110 5.1). Removed and replaced fields leave garbage in the arena, which is
+/// reclaimed once it outweighs the live bytes, so that a plugin that sets a field in a loop cannot grow a head
+/// without bound.
+#[derive(Clone, Default)]
+pub struct Headers {
+    arena: Vec<u8>,
+    fields: Vec<Field>,
+    garbage: usize,
+}
+
+/// One field's place in the arena.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    name: u32,
+    value: u32,
+    name_len: u16,
+    known: Known,
+    value_len: u32,
+}
+
+/// Garbage below this many bytes is never worth a compaction.
+const COMPACT_ABOVE: usize = 4096;
+
+/// A name or value that cannot stand in a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidHeader {
+    /// The name is not a token (RFC 9110 5.6.2) or is longer than 64 KiB.
+    #[error("invalid header name")]
+    Name,
+    /// The value holds a control character other than tab (RFC 9110 5.5).
+    #[error("invalid header value")]
+    Value,
+}
+
+impl Headers {
+    /// No fields.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// No fields, with room for `fields` fields of `bytes` bytes in all.
+    pub fn with_capacity(fields: usize, bytes: usize) -> Self {
+        Self { arena: Vec::with_capacity(bytes), fields: Vec::with_capacity(fields), garbage: 0 }
+    }
+
+    /// Takes over a head's bytes. Fields are added with [`push_range`](Self::push_range).
+    pub fn from_arena(arena: Vec<u8>, fields: usize) -> Self {
+        Self { arena, fields: Vec::with_capacity(fields), garbage: 0 }
+    }
+
+    /// Adds a field that already stands in the arena given to [`from_arena`](Self::from_arena): `name` and
+    /// `value` are byte ranges of it. The caller has checked both for validity.
+    ///
+    /// Ranges outside of the arena are ignored.
+    pub fn push_range(&mut self, name: std::ops::Range<usize>, value: std::ops::Range<usize>) {
+        let Some(known) = self.arena.get(name.clone()).map(Known::of) else { return };
+        if self.arena.get(value.clone()).is_none() {
+            return;
+        }
+        self.fields.push(Field {
+            name: name.start as u32,
+            name_len: name.len() as u16,
+            value: value.start as u32,
+            value_len: value.len() as u32,
+            known,
+        });
+    }
+
+    /// How many fields there are.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether there is no field.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// Bytes of all names and values.
+    pub fn bytes(&self) -> usize {
+        self.fields.iter().map(|f| f.name_len as usize + f.value_len as usize).sum()
+    }
+
+    /// The fields in order: name as received, value.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> + Clone + '_ {
+        self.fields.iter().map(|f| (self.name_of(f), self.value_of(f)))
+    }
+
+    /// The fields in order, with the well-known name if it is one.
+    pub fn iter_known(&self) -> impl ExactSizeIterator<Item = (Known, &str, &[u8])> + Clone + '_ {
+        self.fields.iter().map(|f| (f.known, self.name_of(f), self.value_of(f)))
+    }
+
+    /// The first value of `name`.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        let known = Known::of(name.as_bytes());
+        self.fields.iter().find(|f| self.matches(f, known, name)).map(|f| self.value_of(f))
+    }
+
+    /// The first value of `name` when it is UTF-8.
+    pub fn get_str(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|v| std::str::from_utf8(v).ok())
+    }
+
+    /// The first value of a well-known name: compares one byte a field.
+    pub fn known(&self, known: Known) -> Option<&[u8]> {
+        self.fields.iter().find(|f| f.known == known).map(|f| self.value_of(f))
+    }
+
+    /// All values of a well-known name, in order.
+    pub fn all_known(&self, known: Known) -> impl Iterator<Item = &[u8]> + Clone + '_ {
+        self.fields.iter().filter(move |f| f.known == known).map(|f| self.value_of(f))
+    }
+
+    /// All values of `name`, in order.
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone + 'a {
+        let known = Known::of(name.as_bytes());
+        self.fields.iter().filter(move |f| self.matches(f, known, name)).map(|f| self.value_of(f))
+    }
+
+    /// Whether a field of that name exists.
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Adds a field at the end.
+    ///
+    /// # Errors
+    /// When the name is not a token or the value holds control characters: nothing is changed then.
+    pub fn append(&mut self, name: &str, value: &[u8]) -> Result<(), InvalidHeader> {
+        check_name(name.as_bytes())?;
+        check_value(value)?;
+        let field = self.store(name, value);
+        self.fields.push(field);
+        Ok(())
+    }
+
+    /// Replaces all fields of `name` by one. It takes the place of the first, or the end if there was none.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn set(&mut self, name: &str, value: &[u8]) -> Result<(), InvalidHeader> {
+        check_name(name.as_bytes())?;
+        check_value(value)?;
+        let known = Known::of(name.as_bytes());
+        let first = self.fields.iter().position(|f| self.matches(f, known, name));
+        let Some(first) = first else {
+            let field = self.store(name, value);
+            self.fields.push(field);
+            return Ok(());
+        };
+        self.remove_from(first + 1, known, name);
+        let old = self.fields[first];
+        self.garbage += old.name_len as usize + old.value_len as usize;
+        let new = self.store(name, value);
+        self.fields[first] = new;
+        Ok(())
+    }
+
+    /// Removes all fields of `name`; says whether there was one.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let known = Known::of(name.as_bytes());
+        self.remove_from(0, known, name)
+    }
+
+    /// Removes all fields of a well-known name; says whether there was one.
+    pub fn remove_known(&mut self, known: Known) -> bool {
+        let before = self.fields.len();
+        self.retain_fields(|_, f| f.known != known);
+        before != self.fields.len()
+    }
+
+    /// Keeps the fields for which `keep` says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &[u8]) -> bool) {
+        self.retain_fields(|this, f| keep(this.name_of(f), this.value_of(f)));
+    }
+
+    /// Removes every field.
+    pub fn clear(&mut self) {
+        self.fields.clear();
+        self.arena.clear();
+        self.garbage = 0;
+    }
+
+    fn remove_from(&mut self, start: usize, known: Known, name: &str) -> bool {
+        let mut index = 0;
+        let before = self.fields.len();
+        self.retain_fields(|this, f| {
+            index += 1;
+            index <= start || !this.matches(f, known, name)
+        });
+        before != self.fields.len()
+    }
+
+    fn retain_fields(&mut self, mut keep: impl FnMut(&Self, &Field) -> bool) {
+        let mut fields = std::mem::take(&mut self.fields);
+        let mut garbage = 0;
+        fields.retain(|f| {
+            let kept = keep(self, f);
+            if !kept {
+                garbage += f.name_len as usize + f.value_len as usize;
+            }
+            kept
+        });
+        self.fields = fields;
+        self.garbage += garbage;
+    }
+
+    fn matches(&self, field: &Field, known: Known, name: &str) -> bool {
+        match known {
+            Known::Other => {
+                field.known == Known::Other
+                    && field.name_len as usize == name.len()
+                    && self.name_of(field).eq_ignore_ascii_case(name)
+            }
+            known => field.known == known,
+        }
+    }
+
+    fn store(&mut self, name: &str, value: &[u8]) -> Field {
+        if self.garbage > COMPACT_ABOVE && self.garbage * 2 > self.arena.len() {
+            self.compact();
+        }
+        let start = self.arena.len();
+        self.arena.extend_from_slice(name.as_bytes());
+        self.arena.extend_from_slice(value);
+        Field {
+            name: start as u32,
+            name_len: name.len() as u16,
+            value: (start + name.len()) as u32,
+            value_len: value.len() as u32,
+            known: Known::of(name.as_bytes()),
+        }
+    }
+
+    fn compact(&mut self) {
+        let mut arena = Vec::with_capacity(self.bytes() + COMPACT_ABOVE);
+        for field in &mut self.fields {
+            let name = field.name as usize..field.name as usize + field.name_len as usize;
+            let value = field.value as usize..field.value as usize + field.value_len as usize;
+            field.name = arena.len() as u32;
+            arena.extend_from_slice(&self.arena[name]);
+            field.value = arena.len() as u32;
+            arena.extend_from_slice(&self.arena[value]);
+        }
+        self.arena = arena;
+        self.garbage = 0;
+    }
+
+    fn name_of(&self, field: &Field) -> &str {
+        let start = field.name as usize;
+        // Names are tokens, hence ASCII: the check is of a few bytes.
+        std::str::from_utf8(&self.arena[start..start + field.name_len as usize]).unwrap_or("")
+    }
+
+    fn value_of(&self, field: &Field) -> &[u8] {
+        let start = field.value as usize;
+        &self.arena[start..start + field.value_len as usize]
+    }
+}
+
+/// Refuses what is not a token.
+///
+/// # Errors
+/// [`InvalidHeader::Name`].
+pub fn check_name(name: &[u8]) -> Result<(), InvalidHeader> {
+    let ok = !name.is_empty() && name.len() <= u16::MAX as usize && name.iter().all(|&b| is_token(b));
+    if ok { Ok(()) } else { Err(InvalidHeader::Name) }
+}
+
+/// Refuses control characters other than tab.
+///
+/// # Errors
+/// [`InvalidHeader::Value`].
+pub fn check_value(value: &[u8]) -> Result<(), InvalidHeader> {
+    let bad = |&b: &u8| (b < 0x20 && b != b'\t') || b == 0x7f;
+    if value.iter().any(bad) { Err(InvalidHeader::Value) } else { Ok(()) }
+}
+
+/// Whether `byte` may stand in a token (RFC 9110 5.6.2).
+pub const fn is_token(byte: u8) -> bool {
+    matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+        || byte.is_ascii_alphanumeric()
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().map(|(n, v)| (n, String::from_utf8_lossy(v)))).finish()
+    }
+}
+
+/// Equal when names (ignoring case) and values are equal in the same order.
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len()
+            && self.iter().zip(other.iter()).all(|(a, b)| a.0.eq_ignore_ascii_case(b.0) && a.1 == b.1)
+    }
+}
+
+impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
+    /// Fields that cannot stand in a head are left out.
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(iter: I) -> Self {
+        let mut headers = Self::new();
+        for (name, value) in iter {
+            // Left out as documented: there is no error to give here.
+            let _ = headers.append(name.as_ref(), value.as_ref());
+        }
+        headers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Headers {
+        [("Host", "a"), ("X-One", "1"), ("x-one", "2"), ("Accept", "*/*")].into_iter().collect()
+    }
+
+    #[test]
+    fn keeps_order_and_case_and_ignores_it_in_lookups() {
+        let h = sample();
+        assert_eq!(h.iter().map(|(n, _)| n).collect::<Vec<_>>(), ["Host", "X-One", "x-one", "Accept"]);
+        assert_eq!(h.get("x-ONE"), Some(&b"1"[..]));
+        assert_eq!(h.get_all("X-ONE").count(), 2);
+        assert_eq!(h.known(Known::Host), Some(&b"a"[..]));
+    }
+
+    #[test]
+    fn set_takes_the_place_of_the_first_and_removes_the_rest() {
+        let mut h = sample();
+        h.set("x-one", b"3").unwrap();
+        let all: Vec<_> = h.iter().map(|(n, v)| (n.to_owned(), v.to_vec())).collect();
+        assert_eq!(all[1], ("x-one".to_owned(), b"3".to_vec()));
+        assert_eq!(all.len(), 3);
+        assert!(h.remove("HOST") && !h.remove("host"));
+    }
+
+    #[test]
+    fn refuses_what_would_split_a_head() {
+        let mut h = Headers::new();
+        assert_eq!(h.append("a b", b""), Err(InvalidHeader::Name));
+        assert_eq!(h.append("", b""), Err(InvalidHeader::Name));
+        assert_eq!(h.append("a", b"x\r\ny: z"), Err(InvalidHeader::Value));
+        assert_eq!(h.set("a", b"\0"), Err(InvalidHeader::Value));
+        assert!(h.is_empty());
+    }
+
+    #[test]
+    fn a_loop_of_sets_does_not_grow_the_arena() {
+        let mut h = sample();
+        for n in 0..100_000 {
+            h.set("x-count", n.to_string().as_bytes()).unwrap();
+        }
+        assert!(h.arena.len() < 3 * COMPACT_ABOVE, "{}", h.arena.len());
+        assert_eq!(h.get_str("x-count"), Some("99999"));
+        assert_eq!(h.get_str("host"), Some("a"));
+    }
+}

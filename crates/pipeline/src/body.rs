@@ -142,7 +142,9 @@ impl Body {
                         first = data;
                     } else {
                         if rest.is_empty() {
-                            rest.reserve(self.length().unwrap_or(0).min(cap) as usize + first.len() + data.len());
+                            rest.reserve(
+                                self.length().unwrap_or(0).min(cap) as usize + first.len() + data.len(),
+                            );
                             rest.extend_from_slice(&std::mem::take(&mut first));
                         }
                         rest.extend_from_slice(&data);

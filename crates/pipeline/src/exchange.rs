@@ -13,7 +13,9 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 
 use crate::layer::compare_responses;
-use crate::{Edit, Failure, LogLevel, LogLine, Reason, Request, Response, Services, StepRecord, Target, Version};
+use crate::{
+    Edit, Failure, LogLevel, LogLine, Reason, Request, Response, Services, StepRecord, Target, Version,
+};
 
 /// A request's id: a version 4 UUID in its 36-character form, or what a trusted client sent in its place.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -381,7 +383,11 @@ impl Exchange {
     }
 
     /// Compares what the step was given with what it passed on.
-    pub(crate) fn compare_given(&self, step: usize, compare: impl FnOnce(&Request, (usize, usize), &mut Vec<Edit>)) {
+    pub(crate) fn compare_given(
+        &self,
+        step: usize,
+        compare: impl FnOnce(&Request, (usize, usize), &mut Vec<Edit>),
+    ) {
         let given = self.0.given.borrow();
         if let Some(Some(Given { request: Some((request, identity)), .. })) = given.get(step)
             && let Some(record) = self.0.steps.borrow_mut().get_mut(step)

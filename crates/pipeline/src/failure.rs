@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-
 /// Who is to blame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -14,7 +14,8 @@ use crate::exchange::status_of;
 use crate::record::{request_edits, response_edits};
 use crate::shared_body::Shared;
 use crate::{
-    Blame, Body, Budget, Edit, Exchange, Failure, LogLevel, OnFailure, Reason, Request, Response, Role, StepRecord, Verdict,
+    Blame, Body, Budget, Edit, Exchange, Failure, LogLevel, OnFailure, Reason, Request, Response, Role,
+    StepRecord, Verdict,
 };
 
 /// One step of the pipeline, around the next one. A handler is a layer that does not call `next`.
@@ -124,7 +125,11 @@ impl<'a> Next<'a> {
     ///
     /// # Errors
     /// The failure of a layer within, of the handler, or of the upstream.
-    pub fn run(self, request: Request, exchange: &'a Exchange) -> LocalBoxFuture<'a, Result<Response, Failure>> {
+    pub fn run(
+        self,
+        request: Request,
+        exchange: &'a Exchange,
+    ) -> LocalBoxFuture<'a, Result<Response, Failure>> {
         let Some(step) = self.chain.steps.get(self.index) else {
             let failure = Failure::new(Reason::Internal).detail("a handler called the layer after it");
             return Box::pin(std::future::ready(Err(failure)));
@@ -146,7 +151,9 @@ async fn run_step(
     let open = step.budget.is_some_and(|b| b.on_failure == OnFailure::Open);
     let keeper = open.then(|| {
         let keeper = Rc::new(Keeper::default());
-        keeper.request.replace(Some(Kept { head: request.clone_head(), body: Shared::split(&mut request.body) }));
+        keeper
+            .request
+            .replace(Some(Kept { head: request.clone_head(), body: Shared::split(&mut request.body) }));
         keeper
     });
     // What this layer passes on is compared, by the step within, with what it was given.
@@ -272,7 +279,12 @@ pub(crate) fn body_edit(message: &'static str, before: (usize, usize), after: &B
     }
 }
 
-pub(crate) fn compare_responses(before: &Response, identity: (usize, usize), after: &Response, edits: &mut Vec<Edit>) {
+pub(crate) fn compare_responses(
+    before: &Response,
+    identity: (usize, usize),
+    after: &Response,
+    edits: &mut Vec<Edit>,
+) {
     response_edits(before, after, edits);
     body_edit("response", identity, &after.body, edits);
 }

@@ -35,6 +35,6 @@ pub use known::Known;
 pub use layer::{Chain, Layer, Next, Step};
 pub use message::{Request, Response, Version};
 pub use record::{Edit, StepRecord, Verdict};
-pub use services::{MAX_BACKGROUND_TASKS, LogLevel, LogLine, LogSink, Outbound, OutboundOptions, Services};
+pub use services::{LogLevel, LogLine, LogSink, MAX_BACKGROUND_TASKS, Outbound, OutboundOptions, Services};
 pub use target::{InvalidTarget, Scheme, Target};
 pub use world::{Instance, PluginRef, PolicySpec, Program, Project, Role, World};

@@ -109,7 +109,12 @@ pub(crate) fn response_edits(before: &Response, after: &Response, edits: &mut Ve
 }
 
 fn edit(message: &'static str, name: &str, before: Option<&str>, after: Option<&str>) -> Edit {
-    Edit { message, name: name.to_owned(), before: before.map(str::to_owned), after: after.map(str::to_owned) }
+    Edit {
+        message,
+        name: name.to_owned(),
+        before: before.map(str::to_owned),
+        after: after.map(str::to_owned),
+    }
 }
 
 fn header_edits(message: &'static str, before: &Headers, after: &Headers, edits: &mut Vec<Edit>) {

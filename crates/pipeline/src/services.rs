@@ -19,7 +19,11 @@ pub trait Outbound {
     /// Sends a request to its target and gives the response once its head is there. Redirects are not followed.
     ///
     /// Dropping the future, or the response's body before its end, gives the connection up.
-    fn send(&self, request: Request, options: OutboundOptions) -> LocalBoxFuture<'static, Result<Response, Failure>>;
+    fn send(
+        &self,
+        request: Request,
+        options: OutboundOptions,
+    ) -> LocalBoxFuture<'static, Result<Response, Failure>>;
 }
 
 /// How a request of a plugin is sent.

@@ -33,7 +33,10 @@ pub trait Program: Send + Sync {
     ///
     /// # Errors
     /// What is wrong with the plugins: a module that throws while it loads, say.
-    fn spawn<'a>(&'a self, services: &'a Services) -> LocalBoxFuture<'a, Result<Rc<dyn Instance>, Vec<Diagnostic>>>;
+    fn spawn<'a>(
+        &'a self,
+        services: &'a Services,
+    ) -> LocalBoxFuture<'a, Result<Rc<dyn Instance>, Vec<Diagnostic>>>;
 }
 
 /// A program live on one worker. Dropping it frees all that it holds.

@@ -121,12 +121,6 @@ reasons! {
     Internal = "internal", 500, Gateway;
 }
 
-impl Default for Reason {
-    fn default() -> Self {
-        Reason::Completed
-    }
-}
-
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

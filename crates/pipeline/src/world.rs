@@ -46,7 +46,7 @@ pub trait Instance {
     ///
     /// # Errors
     /// When the policy cannot stand in that role.
-    fn layer(&self, policy: usize, role: Role) -> Result<Rc<dyn Layer>, Diagnostic>;
+    fn layer(&self, policy: usize, role: Role) -> Result<Rc<dyn Layer>, Box<Diagnostic>>;
 
     /// Memory that the instance's virtual machine uses now, in bytes.
     fn memory(&self) -> u64 {

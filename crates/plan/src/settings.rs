@@ -1,0 +1,206 @@
+//! Settings of the whole gateway, with their defaults.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use polygate_pipeline::{Budget, ByteSize, Target};
+
+/// What is not per route.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listen: Listen,
+    /// Caps on what clients send.
+    pub limits: Limits,
+    /// How long clients may take.
+    pub timeouts: Timeouts,
+    /// The budget of policies that name none.
+    pub budget: Budget,
+    /// Defaults for connections to upstreams.
+    pub connection: Connection,
+    /// Named upstreams.
+    pub upstreams: Vec<Upstream>,
+    /// What plugins may reach.
+    pub outbound: Outbound,
+    /// Logging.
+    pub log: LogSettings,
+    /// Address of the echo service that `dev` starts beside the gateway; `None` when the project wants none.
+    pub dev_echo: Option<SocketAddr>,
+}
+
+/// Where clients connect, and whom to believe.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// Address of the listener. Default 127.0.0.1:8080.
+    pub address: SocketAddr,
+    /// Address of the admin API; `None` when it is off. Default 127.0.0.1:8081.
+    pub admin: Option<SocketAddr>,
+    /// Worker threads; `None` means one a core.
+    pub workers: Option<usize>,
+    /// Proxies whose `X-Forwarded-*` and request id are believed. Default none.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// The header that carries the request id, in and out. Default `x-request-id`.
+    pub request_id_header: String,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin: Some(SocketAddr::from(([127, 0, 0, 1], 8081))),
+            workers: None,
+            trusted_proxies: Vec::new(),
+            request_id_header: "x-request-id".to_owned(),
+        }
+    }
+}
+
+/// Caps on what clients send and on how many there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Request target. Beyond: 414. Default 8 KiB.
+    pub uri: ByteSize,
+    /// The whole head. Beyond: 431. Default 64 KiB.
+    pub head: ByteSize,
+    /// One header line. Beyond: 431. Default 16 KiB.
+    pub header_line: ByteSize,
+    /// Number of header fields. Beyond: 431. Default 128.
+    pub header_fields: usize,
+    /// Request body. Beyond: 413. Default 100 MiB.
+    pub body: ByteSize,
+    /// Unread bytes of a request's body that are drained so that the connection can be kept. Default 64 KiB.
+    pub drain: ByteSize,
+    /// Connections of one worker. Beyond: closed at once. Default 20,000.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            uri: ByteSize::kib(8),
+            head: ByteSize::kib(64),
+            header_line: ByteSize::kib(16),
+            header_fields: 128,
+            body: ByteSize::mib(100),
+            drain: ByteSize::kib(64),
+            connections: 20_000,
+        }
+    }
+}
+
+/// How long clients may take, and how long a stop waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From a connection's or request's first byte to its whole head. Default 10 s.
+    pub head: Duration,
+    /// A pause within a request's body. Default 30 s.
+    pub body: Duration,
+    /// A pause in which the client takes nothing of a response. Default 30 s.
+    pub write: Duration,
+    /// Between two requests of a connection. Default 75 s.
+    pub idle: Duration,
+    /// How long a stop waits for running exchanges. Default 30 s.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(30),
+            write: Duration::from_secs(30),
+            idle: Duration::from_secs(75),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How connections to an upstream are made and kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Until connected, TLS included. Default 5 s.
+    pub connect: Duration,
+    /// Until the response's head. Default 60 s.
+    pub response: Duration,
+    /// A pause within a body. Default 60 s.
+    pub idle_body: Duration,
+    /// How long an unused connection is kept. Default 60 s.
+    pub keep_alive: Duration,
+    /// Unused connections kept per target and worker. Default 64.
+    pub pool: usize,
+    /// A file with further certificate authorities (PEM).
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            response: Duration::from_secs(60),
+            idle_body: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(60),
+            pool: 64,
+            ca_file: None,
+        }
+    }
+}
+
+/// A named pool of targets.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Its name in configuration.
+    pub name: String,
+    /// Base URLs, taken in turn.
+    pub targets: Vec<Target>,
+    /// How connections to it are made and kept.
+    pub connection: Connection,
+}
+
+/// What plugins may reach with outbound requests.
+#[derive(Debug, Clone)]
+pub struct Outbound {
+    /// Whether plugins may send requests to link-local addresses (cloud metadata services live there). Default false.
+    pub link_local: bool,
+    /// Whether plugins may send requests to loopback and private addresses. Default true: a gateway's own services
+    /// live there.
+    pub private: bool,
+}
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Self { link_local: false, private: true }
+    }
+}
+
+/// Logging.
+#[derive(Debug, Clone, Default)]
+pub struct LogSettings {
+    /// How lines look; `None` means pretty in `dev` and JSON in `run`.
+    pub format: Option<LogFormat>,
+    /// One line for each exchange.
+    pub access: AccessLog,
+    /// Exchanges that the X-ray of `run` keeps in full: one of so many. Default 100; `dev` keeps each.
+    pub xray_sample: Option<u32>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// Whether exchanges are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AccessLog {
+    /// Each one.
+    #[default]
+    All,
+    /// Those that failed or were answered with 5xx.
+    Errors,
+    /// None.
+    Off,
+}

@@ -113,7 +113,7 @@ pub struct RouteInfo {
     pub file: String,
     /// The whole operation as configured.
     #[serde(skip)]
-    pub raw: serde_json::Value,
+    pub raw: Arc<serde_json::Value>,
     /// The metric label: methods and path, such as `GET /orders/{id}`.
     pub label: Arc<str>,
 }
@@ -137,7 +137,7 @@ pub struct Exchange(Rc<Inner>);
 
 struct Inner {
     parts: ExchangeParts,
-    route: RefCell<Option<Rc<Arc<RouteInfo>>>>,
+    route: RefCell<Option<Rc<RouteInfo>>>,
     params: RefCell<Vec<(Arc<str>, String)>>,
     identity: RefCell<Option<Rc<Identity>>>,
     metadata: RefCell<BTreeMap<&'static str, serde_json::Map<String, serde_json::Value>>>,
@@ -249,12 +249,12 @@ impl Exchange {
     }
 
     /// The route that matched; `None` before routing and when none did.
-    pub fn route(&self) -> Option<Rc<Arc<RouteInfo>>> {
+    pub fn route(&self) -> Option<Rc<RouteInfo>> {
         self.0.route.borrow().clone()
     }
 
     /// Sets the route and its path parameters, percent-decoded.
-    pub fn set_route(&self, route: Rc<Arc<RouteInfo>>, params: Vec<(Arc<str>, String)>) {
+    pub fn set_route(&self, route: Rc<RouteInfo>, params: Vec<(Arc<str>, String)>) {
         *self.0.route.borrow_mut() = Some(route);
         *self.0.params.borrow_mut() = params;
     }

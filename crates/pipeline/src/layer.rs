@@ -45,7 +45,7 @@ pub struct Step {
     /// The policy's name.
     pub policy: Arc<str>,
     /// Its world.
-    pub world: &'static str,
+    pub world: Arc<str>,
     /// Its role.
     pub role: Role,
     /// Its budget; `None` for the gateway's own layers, which have their own timeouts.
@@ -223,7 +223,7 @@ fn enter(step: &Step, index: usize, exchange: &Exchange, traced: Option<&Request
         if steps.len() <= index {
             steps.push(StepRecord {
                 policy: step.policy.clone(),
-                world: step.world,
+                world: step.world.clone(),
                 role: step.role,
                 verdict: Verdict::Running,
                 duration: Duration::ZERO,

@@ -38,7 +38,7 @@ pub struct StepRecord {
     /// The policy's name.
     pub policy: Arc<str>,
     /// Its world.
-    pub world: &'static str,
+    pub world: Arc<str>,
     /// Its role on the route.
     pub role: Role,
     /// How it ended.

@@ -169,6 +169,13 @@ fn check_path(path: &str) -> Result<(), InvalidTarget> {
     Ok(())
 }
 
+/// `/` of no authority.
+impl Default for Target {
+    fn default() -> Self {
+        Self { scheme: Scheme::Http, text: "/".to_owned(), path: 0, query: 1 }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme.as_str(), self.text)

@@ -37,6 +37,9 @@ pub trait Program: Send + Sync {
         &'a self,
         services: &'a Services,
     ) -> LocalBoxFuture<'a, Result<Rc<dyn Instance>, Vec<Diagnostic>>>;
+
+    /// Bytes that differ when the compiled code differs: part of the deployment's content address.
+    fn fingerprint(&self) -> Vec<u8>;
 }
 
 /// A program live on one worker. Dropping it frees all that it holds.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use polygate_pipeline::{PolicySpec, Project, Role, RouteInfo};
 
-pub use pattern::{InvalidPattern, Params, PathPattern};
+pub use pattern::{InvalidPattern, Params, Part, PathPattern, Segment};
 pub use settings::{
     AccessLog, Connection, Limits, Listen, LogFormat, LogSettings, Outbound, Settings, Timeouts, Upstream,
 };

@@ -1,0 +1,252 @@
+//! The forward handler: sends the request to its upstream and gives back the response.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use futures_util::future::LocalBoxFuture;
+use polygate_pipeline::{
+    Body, Exchange, Failure, Known, Layer, Method, Next, Reason, Request, Response, Scheme, StatusCode,
+    Target,
+};
+use polygate_plan::{Connection, Expression, Forward, ForwardTo, Plan, Template, Variables};
+
+use crate::upstream::Client;
+
+/// Redirects that are followed before the last one is handed on.
+const MAX_REDIRECTS: usize = 10;
+
+/// Forwards requests of one route.
+pub(crate) struct Forwarder {
+    to: Destination,
+    search: bool,
+    follow_redirects: bool,
+    connection: Rc<Connection>,
+    client: Rc<Client>,
+}
+
+enum Destination {
+    /// A base without expressions, parsed once.
+    Fixed(Target),
+    Base(Template),
+    Url(Template),
+    /// Targets taken in turn.
+    Targets(Vec<Target>, Cell<usize>),
+    Exchange,
+}
+
+impl Forwarder {
+    /// Makes a route's forward handler live on a worker.
+    pub(crate) fn new(forward: &Forward, plan: &Plan, client: Rc<Client>, default: &Rc<Connection>) -> Self {
+        let upstream = |index: usize| plan.settings.upstreams.get(index);
+        let to = match &forward.to {
+            ForwardTo::Base(template) => match template.as_text().map(Target::parse) {
+                // Only a base whose path can be continued as it stands.
+                Some(Ok(target)) if target.query().is_none() => Destination::Fixed(target),
+                _ => Destination::Base(template.clone()),
+            },
+            ForwardTo::Url(template) => Destination::Url(template.clone()),
+            ForwardTo::Upstream(index) => {
+                let targets = upstream(*index).map(|upstream| upstream.targets.clone());
+                Destination::Targets(targets.unwrap_or_default(), Cell::new(0))
+            }
+            ForwardTo::Exchange => Destination::Exchange,
+        };
+        let connection = match forward.upstream.and_then(upstream) {
+            Some(upstream) => Rc::new(upstream.connection.clone()),
+            None => default.clone(),
+        };
+        Self { to, search: forward.search, follow_redirects: forward.follow_redirects, connection, client }
+    }
+
+    fn target(&self, request: &Request, exchange: &Exchange) -> Result<Target, Failure> {
+        let incoming = &request.target;
+        let invalid =
+            |error| Failure::new(Reason::PolicyResult).detail(format!("the upstream's URL: {error}"));
+        match &self.to {
+            Destination::Fixed(base) => self.join(base, incoming).map_err(invalid),
+            Destination::Base(template) => {
+                let mut url = self.render(template, request, exchange);
+                if url.ends_with('/') {
+                    url.pop();
+                }
+                url.push_str(incoming.path());
+                self.append_search(&mut url, incoming);
+                Target::parse(&url).map_err(invalid)
+            }
+            Destination::Url(template) => {
+                let mut url = self.render(template, request, exchange);
+                self.append_search(&mut url, incoming);
+                Target::parse(&url).map_err(invalid)
+            }
+            Destination::Targets(targets, turn) => {
+                let next = turn.get();
+                turn.set(next.wrapping_add(1));
+                let base = targets.get(next % targets.len().max(1));
+                let base =
+                    base.ok_or_else(|| Failure::new(Reason::UpstreamUnresolved).detail("no target"))?;
+                self.join(base, incoming).map_err(invalid)
+            }
+            Destination::Exchange => {
+                let none = || Failure::new(Reason::Internal).detail("no layer has chosen the upstream's URL");
+                exchange.take_upstream_target().ok_or_else(none)
+            }
+        }
+    }
+
+    fn join(&self, base: &Target, incoming: &Target) -> Result<Target, polygate_pipeline::InvalidTarget> {
+        let prefix = base.path().trim_end_matches('/');
+        let search = if self.search { incoming.search() } else { "" };
+        if prefix.is_empty() && search.len() == incoming.search().len() {
+            return Target::new(base.scheme(), base.authority(), incoming.path_and_query());
+        }
+        Target::new(base.scheme(), base.authority(), &[prefix, incoming.path(), search].concat())
+    }
+
+    fn append_search(&self, url: &mut String, incoming: &Target) {
+        let Some(query) = incoming.query().filter(|query| self.search && !query.is_empty()) else { return };
+        url.push(if url.contains('?') { '&' } else { '?' });
+        url.push_str(query);
+    }
+
+    fn render(&self, template: &Template, request: &Request, exchange: &Exchange) -> String {
+        let mut url = String::with_capacity(128);
+        template.render(&RequestVariables { request, exchange }, &mut url);
+        url
+    }
+
+    async fn send(&self, mut request: Request, exchange: &Exchange) -> Result<Response, Failure> {
+        request.target = self.target(&request, exchange)?;
+        request.headers.remove_known(Known::Host);
+        exchange.set_upstream(request.target.authority());
+        if !self.follow_redirects {
+            return self.client.send_to(request, &self.connection).await;
+        }
+        let mut left = MAX_REDIRECTS;
+        loop {
+            let mut again = request.clone_head();
+            // Only a body that is in memory can be sent twice.
+            let replay = request
+                .body
+                .is_empty()
+                .then(Body::empty)
+                .or_else(|| request.body.as_full().cloned().map(Body::full));
+            let response = self.client.send_to(request, &self.connection).await?;
+            let next = redirect_target(&response, &again.target);
+            let (Some(next), Some(body), true) = (next, replay, left > 0) else { return Ok(response) };
+            left -= 1;
+            again.body = body;
+            redirect(&mut again, response.status, next);
+            exchange.set_upstream(again.target.authority());
+            request = again;
+        }
+    }
+}
+
+impl Layer for Forwarder {
+    fn handle<'a>(
+        &'a self,
+        request: Request,
+        exchange: &'a Exchange,
+        _next: Next<'a>,
+    ) -> LocalBoxFuture<'a, Result<Response, Failure>> {
+        Box::pin(self.send(request, exchange))
+    }
+}
+
+/// Where a response redirects to, when it does and it can be followed.
+fn redirect_target(response: &Response, current: &Target) -> Option<Target> {
+    if !matches!(response.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = std::str::from_utf8(response.headers.known(Known::Location)?).ok()?;
+    let base = url::Url::parse(&current.to_string()).ok()?;
+    Target::parse(base.join(location).ok()?.as_str()).ok()
+}
+
+/// The request after a redirect (Fetch standard, HTTP-redirect fetch).
+fn redirect(request: &mut Request, status: StatusCode, target: Target) {
+    let post = request.method == Method::POST;
+    let safe = matches!(request.method, Method::GET | Method::HEAD);
+    if (matches!(status.as_u16(), 301 | 302) && post) || (status.as_u16() == 303 && !safe) {
+        request.method = Method::GET;
+        request.body = Body::empty();
+        for name in
+            ["content-encoding", "content-language", "content-location", "content-type", "content-length"]
+        {
+            request.headers.remove(name);
+        }
+    }
+    let same_origin = request.target.scheme() == target.scheme()
+        && request.target.port() == target.port()
+        && request.target.host().eq_ignore_ascii_case(target.host());
+    if !same_origin {
+        request.headers.remove_known(Known::Authorization);
+        request.headers.remove_known(Known::Cookie);
+        request.headers.remove_known(Known::ProxyAuthorization);
+    }
+    request.target = target;
+}
+
+/// What templates of URLs are rendered from.
+pub(crate) struct RequestVariables<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) exchange: &'a Exchange,
+}
+
+impl Variables for RequestVariables<'_> {
+    fn write(&self, expression: &Expression, out: &mut String) -> bool {
+        let target = &self.request.target;
+        let mut push = |text: &str| out.push_str(text);
+        match expression {
+            Expression::Env(name) => match self.exchange.services().variables().get(name) {
+                Some(value) => push(value),
+                None => return false,
+            },
+            Expression::Param(name) => {
+                match self.exchange.params().iter().find(|(known, _)| **known == **name) {
+                    Some((_, value)) => push(value),
+                    None => return false,
+                }
+            }
+            Expression::Query(name) => {
+                let query = target.query().unwrap_or("");
+                let pair =
+                    url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name.as_str());
+                match pair {
+                    Some((_, value)) => push(&value),
+                    None => return false,
+                }
+            }
+            Expression::Header(name) => match self.request.headers.get_str(name) {
+                Some(value) => push(value),
+                None => return false,
+            },
+            Expression::Url => push(&target.to_string()),
+            Expression::Origin => {
+                push(target.scheme().as_str());
+                push("://");
+                push(target.authority());
+            }
+            Expression::Protocol => {
+                push(target.scheme().as_str());
+                push(":");
+            }
+            Expression::Host => push(target.authority()),
+            Expression::Hostname => push(target.host()),
+            Expression::Port => {
+                let default = match target.scheme() {
+                    Scheme::Http => 80,
+                    Scheme::Https => 443,
+                };
+                if target.port() != default {
+                    push(&target.port().to_string());
+                }
+            }
+            Expression::Pathname => push(target.path()),
+            Expression::Search => push(target.search()),
+            Expression::Method => push(self.request.method.as_str()),
+            Expression::Encode(_) => return false,
+        }
+        true
+    }
+}

@@ -1,0 +1,159 @@
+//! The gateway as its owner sees it: start, deploy, observe, stop. Its methods block; they are not for workers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use polygate_pipeline::Diagnostic;
+
+use crate::deployment::Deployment;
+use crate::events::{Event, Events};
+use crate::listen;
+use crate::metrics::{Metrics, WorkerMetrics};
+use crate::record::ExchangeRecord;
+use crate::worker::{Command, Worker};
+
+/// How a gateway is started, beyond its first deployment.
+#[derive(Debug, Clone)]
+pub struct GatewayOptions {
+    /// Where clients connect; port 0 lets the kernel choose.
+    pub address: SocketAddr,
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// One of so many exchanges is X-rayed; 1 means each, 0 none.
+    pub xray_sample: u32,
+}
+
+/// Why a gateway did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// A worker could not be started.
+    Worker(io::Error),
+    /// The deployment could not be made live.
+    Deployment(Vec<Diagnostic>),
+}
+
+/// A running gateway. Dropping it stops it without waiting for its exchanges.
+pub struct Gateway {
+    address: SocketAddr,
+    workers: Vec<Handle>,
+    events: Events,
+    receiver: Option<Receiver<Event>>,
+}
+
+struct Handle {
+    commands: tokio::sync::mpsc::UnboundedSender<Command>,
+    metrics: WorkerMetrics,
+    thread: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// Binds the address, starts the workers, and makes the deployment live on each.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running then.
+    pub fn start(options: &GatewayOptions, deployment: Arc<Deployment>) -> Result<Self, StartError> {
+        let count = options.workers.max(1);
+        let listeners = listen::bind(options.address, count)
+            .map_err(|error| StartError::Listen(options.address, error))?;
+        let address =
+            listeners[0].local_addr().map_err(|error| StartError::Listen(options.address, error))?;
+        let (events, receiver) = Events::new();
+        let mut workers = Vec::with_capacity(count);
+        for (number, listener) in listeners.into_iter().enumerate() {
+            let metrics = WorkerMetrics::default();
+            let (commands, receiver) = tokio::sync::mpsc::unbounded_channel();
+            let worker = Worker {
+                number,
+                listener,
+                events: events.clone(),
+                metrics: metrics.clone(),
+                xray_sample: options.xray_sample,
+                settings: deployment.plan().settings.clone(),
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || worker.run(receiver))
+                .map_err(StartError::Worker)?;
+            workers.push(Handle { commands, metrics, thread });
+        }
+        let gateway = Self { address, workers, events, receiver: Some(receiver) };
+        gateway.deploy(&deployment).map_err(StartError::Deployment)?;
+        Ok(gateway)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Worker threads.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Makes a deployment live: spawned beside the running one on every worker, then swapped in on all. Exchanges in
+    /// flight finish on the old one.
+    ///
+    /// # Errors
+    /// What kept it from becoming live on some worker; the old one serves on everywhere then.
+    pub fn deploy(&self, deployment: &Arc<Deployment>) -> Result<(), Vec<Diagnostic>> {
+        // One after the other, so that at most one worker at a time is busy with it.
+        let prepared = self.workers.iter().try_for_each(|worker| {
+            let (reply, answer) = tokio::sync::oneshot::channel();
+            let sent = worker.commands.send(Command::Prepare(deployment.clone(), reply));
+            let gone = || vec![Diagnostic::error("internal", "a worker has ended")];
+            sent.map_err(|_| gone())?;
+            answer.blocking_recv().map_err(|_| gone())?
+        });
+        for worker in &self.workers {
+            let command = if prepared.is_ok() { Command::Commit } else { Command::Abort };
+            // A worker that has ended was reported above.
+            let _ = worker.commands.send(command);
+        }
+        prepared
+    }
+
+    /// What the workers have to say, as an iterator that blocks. Given once.
+    pub fn take_events(&mut self) -> Option<Receiver<Event>> {
+        self.receiver.take()
+    }
+
+    /// The counts of all workers.
+    pub fn metrics(&self) -> Metrics {
+        let mut sum = Metrics::default();
+        for worker in &self.workers {
+            sum.add(&worker.metrics.snapshot());
+        }
+        sum.dropped_events = self.events.dropped();
+        sum
+    }
+
+    /// The exchanges that the X-ray kept, newest first.
+    pub fn exchanges(&self, limit: usize) -> Vec<Arc<ExchangeRecord>> {
+        let mut all: Vec<_> = self.workers.iter().flat_map(|worker| worker.metrics.exchanges()).collect();
+        all.sort_by_key(|record| std::cmp::Reverse(record.time));
+        all.truncate(limit);
+        all
+    }
+
+    /// Stops: accepts no more connections, lets running exchanges finish for as long as `grace`, and closes the rest.
+    /// True when none had to be cut off.
+    pub fn stop(self, grace: Duration) -> bool {
+        for worker in &self.workers {
+            // A worker that has ended needs no telling.
+            let _ = worker.commands.send(Command::Stop(grace));
+        }
+        let mut clean = true;
+        for worker in self.workers {
+            clean &= worker.thread.join().is_ok();
+            clean &= worker.metrics.snapshot().running == 0;
+        }
+        clean
+    }
+}

@@ -1,0 +1,36 @@
+//! The data plane: listeners, workers, router, exchanges, upstreams, error responses.
+//!
+//! One thread a worker, each with its own event loop, connections, upstream pool and one live instance of each
+//! program; nothing on a worker is shared with another but immutable deployments. It knows no engine and no world by
+//! name: it gets them through the contract.
+//!
+//! What a request passes through, in order: `downstream` (connection, HTTP/1.1) -> `serve` (exchange, limits) ->
+//! `router` -> the chain of layers -> `forward` or another handler -> `upstream` -> back -> `serve` (record) -> log.
+
+mod deployment;
+mod downstream;
+mod events;
+mod forward;
+mod gateway;
+mod limit;
+mod listen;
+mod live;
+mod metrics;
+mod path;
+mod problem;
+mod record;
+mod redirect;
+mod router;
+mod serve;
+mod service;
+mod tls;
+mod upstream;
+mod worker;
+
+pub use deployment::Deployment;
+pub use events::Event;
+pub use gateway::{Gateway, GatewayOptions, StartError};
+pub use metrics::{Histogram, Metrics, PolicyMetrics, RouteMetrics};
+pub use problem::problem;
+pub use record::ExchangeRecord;
+pub use router::{Found, Router};

@@ -1,0 +1,240 @@
+//! Metrics: each worker counts for itself, under a lock that nobody else takes but a reader of metrics.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use polygate_pipeline::{Reason, StepRecord, Verdict};
+
+use crate::record::ExchangeRecord;
+
+/// Routes and policies beyond this many get the label `other`: labels must not grow without bound over reloads.
+pub(crate) const MAX_LABELS: usize = 20_000;
+/// Exchanges that the X-ray keeps on each worker.
+pub(crate) const MAX_KEPT_EXCHANGES: usize = 200;
+
+/// Upper bounds of the duration histograms, in microseconds.
+pub(crate) const BUCKETS: [u64; 16] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 10_000_000, 60_000_000,
+];
+
+/// A histogram of durations.
+#[derive(Debug, Clone, Default)]
+pub struct Histogram {
+    /// Observations at most as long as the bound of [`Histogram::bounds`] at the same index, and longer than the one before.
+    pub counts: [u64; BUCKETS.len()],
+    /// Observations in all.
+    pub count: u64,
+    /// Sum of the observations.
+    pub sum: Duration,
+}
+
+impl Histogram {
+    /// Upper bounds of the buckets, in microseconds.
+    pub const fn bounds() -> &'static [u64] {
+        &BUCKETS
+    }
+
+    fn observe(&mut self, duration: Duration) {
+        let micros = duration.as_micros() as u64;
+        if let Some(bucket) = BUCKETS.iter().position(|&bound| micros <= bound) {
+            self.counts[bucket] += 1;
+        }
+        self.count += 1;
+        self.sum += duration;
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
+            *mine += theirs;
+        }
+        self.count += other.count;
+        self.sum += other.sum;
+    }
+}
+
+/// Counts of one route.
+#[derive(Debug, Clone, Default)]
+pub struct RouteMetrics {
+    /// Exchanges by status and reason.
+    pub exchanges: Vec<(u16, Reason, u64)>,
+    /// Durations from the request's head to the response's last byte.
+    pub duration: Histogram,
+}
+
+/// Counts of one policy.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyMetrics {
+    /// Time in the policy itself.
+    pub duration: Histogram,
+    /// CPU time that its engine measured.
+    pub cpu: Duration,
+    /// Failures by reason, also those that were skipped.
+    pub failures: Vec<(Reason, u64)>,
+}
+
+/// Counts of all workers, or of one.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    /// By the route's label; exchanges without a route have the label empty.
+    pub routes: HashMap<Arc<str>, RouteMetrics>,
+    /// By the policy's name.
+    pub policies: HashMap<Arc<str>, PolicyMetrics>,
+    /// Open connections.
+    pub connections: u64,
+    /// Connections that were accepted.
+    pub accepted: u64,
+    /// Connections that were refused because a worker had too many.
+    pub refused: u64,
+    /// Exchanges that run now.
+    pub running: u64,
+    /// Memory of the plugins' virtual machines, in bytes.
+    pub plugin_memory: u64,
+    /// Log events that were dropped because the log could not keep up.
+    pub dropped_events: u64,
+}
+
+impl Metrics {
+    /// Adds another worker's counts.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (label, theirs) in &other.routes {
+            let mine = self.routes.entry(label.clone()).or_default();
+            for &(status, reason, count) in &theirs.exchanges {
+                count_up(&mut mine.exchanges, status, reason, count);
+            }
+            mine.duration.add(&theirs.duration);
+        }
+        for (name, theirs) in &other.policies {
+            let mine = self.policies.entry(name.clone()).or_default();
+            mine.duration.add(&theirs.duration);
+            mine.cpu += theirs.cpu;
+            for &(reason, count) in &theirs.failures {
+                count_failure(&mut mine.failures, reason, count);
+            }
+        }
+        self.connections += other.connections;
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.running += other.running;
+        self.plugin_memory += other.plugin_memory;
+        self.dropped_events += other.dropped_events;
+    }
+}
+
+fn count_up(counts: &mut Vec<(u16, Reason, u64)>, status: u16, reason: Reason, by: u64) {
+    match counts.iter_mut().find(|(s, r, _)| *s == status && *r == reason) {
+        Some((.., count)) => *count += by,
+        None => counts.push((status, reason, by)),
+    }
+}
+
+fn count_failure(counts: &mut Vec<(Reason, u64)>, reason: Reason, by: u64) {
+    match counts.iter_mut().find(|(r, _)| *r == reason) {
+        Some((_, count)) => *count += by,
+        None => counts.push((reason, by)),
+    }
+}
+
+/// One worker's counts and kept exchanges.
+#[derive(Clone, Default)]
+pub(crate) struct WorkerMetrics(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    metrics: Metrics,
+    exchanges: VecDeque<Arc<ExchangeRecord>>,
+}
+
+impl WorkerMetrics {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // A panic while counting leaves counts, not invariants, behind.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the plain counts.
+    pub(crate) fn with(&self, change: impl FnOnce(&mut Metrics)) {
+        change(&mut self.lock().metrics);
+    }
+
+    /// Counts an exchange that is over.
+    pub(crate) fn exchange(
+        &self,
+        route: &Arc<str>,
+        status: u16,
+        reason: Reason,
+        duration: Duration,
+        steps: &[StepRecord],
+    ) {
+        let mut kept = self.lock();
+        let metrics = &mut kept.metrics;
+        let counts = entry(&mut metrics.routes, route);
+        count_up(&mut counts.exchanges, status, reason, 1);
+        counts.duration.observe(duration);
+        for step in steps.iter().filter(|step| *step.world != *crate::live::OWN_WORLD) {
+            let counts = entry(&mut metrics.policies, &step.policy);
+            counts.duration.observe(step.duration);
+            counts.cpu += step.cpu;
+            if let Verdict::Failed { reason } | Verdict::Skipped { reason } = step.verdict {
+                count_failure(&mut counts.failures, reason, 1);
+            }
+        }
+    }
+
+    /// Keeps an exchange for the X-ray.
+    pub(crate) fn keep(&self, record: Arc<ExchangeRecord>) {
+        let mut kept = self.lock();
+        if kept.exchanges.len() >= MAX_KEPT_EXCHANGES {
+            kept.exchanges.pop_front();
+        }
+        kept.exchanges.push_back(record);
+    }
+
+    /// A copy of the counts.
+    pub(crate) fn snapshot(&self) -> Metrics {
+        self.lock().metrics.clone()
+    }
+
+    /// The kept exchanges, oldest first.
+    pub(crate) fn exchanges(&self) -> Vec<Arc<ExchangeRecord>> {
+        self.lock().exchanges.iter().cloned().collect()
+    }
+}
+
+fn entry<'a, T: Default>(map: &'a mut HashMap<Arc<str>, T>, label: &Arc<str>) -> &'a mut T {
+    if map.len() >= MAX_LABELS && !map.contains_key(label) {
+        return map.entry(Arc::from("other")).or_default();
+    }
+    map.entry(label.clone()).or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_capped() {
+        let metrics = WorkerMetrics::default();
+        for n in 0..MAX_LABELS + 50 {
+            let label: Arc<str> = Arc::from(n.to_string());
+            metrics.exchange(&label, 200, Reason::Completed, Duration::from_millis(1), &[]);
+        }
+        let snapshot = metrics.snapshot();
+        assert_eq!(snapshot.routes.len(), MAX_LABELS + 1);
+        assert_eq!(snapshot.routes["other"].exchanges, [(200, Reason::Completed, 50)]);
+    }
+
+    #[test]
+    fn workers_add_up() {
+        let (a, b) = (WorkerMetrics::default(), WorkerMetrics::default());
+        let label: Arc<str> = Arc::from("GET /");
+        a.exchange(&label, 200, Reason::Completed, Duration::from_micros(90), &[]);
+        b.exchange(&label, 200, Reason::Completed, Duration::from_secs(100), &[]);
+        b.exchange(&label, 500, Reason::PolicyError, Duration::from_micros(300), &[]);
+        let mut sum = a.snapshot();
+        sum.add(&b.snapshot());
+        let route = &sum.routes["GET /"];
+        assert_eq!(route.exchanges, [(200, Reason::Completed, 2), (500, Reason::PolicyError, 1)]);
+        assert_eq!((route.duration.counts[0], route.duration.counts[2], route.duration.count), (1, 1, 3));
+    }
+}

@@ -1,0 +1,341 @@
+//! The exchange on a worker: from a request that was read to a response that can be sent, and its record.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use polygate_pipeline::{
+    Body, Client, Exchange, ExchangeParts, Failure, Known, LogLevel, Method, Reason, Request, RequestId,
+    Response, Target, Version,
+};
+use polygate_plan::AccessLog;
+
+use crate::events::{Event, Events};
+use crate::live::Live;
+use crate::metrics::WorkerMetrics;
+use crate::path::is_ambiguous;
+use crate::problem::problem;
+use crate::record::ExchangeRecord;
+use crate::service::{End, Finish, Refusal, Service};
+
+/// Answers the requests of one worker's connections.
+#[derive(Clone)]
+pub(crate) struct Server(Rc<Inner>);
+
+struct Inner {
+    worker: usize,
+    live: RefCell<Rc<Live>>,
+    events: Events,
+    metrics: WorkerMetrics,
+    xray_sample: u32,
+    xray_turn: Cell<u32>,
+    random: RefCell<fastrand::Rng>,
+    /// The label of exchanges without a route.
+    unrouted: Arc<str>,
+}
+
+impl Server {
+    /// A server for the first deployment.
+    pub(crate) fn new(
+        worker: usize,
+        live: Live,
+        events: Events,
+        metrics: WorkerMetrics,
+        xray_sample: u32,
+    ) -> Self {
+        Self(Rc::new(Inner {
+            worker,
+            live: RefCell::new(Rc::new(live)),
+            events,
+            metrics,
+            xray_sample,
+            xray_turn: Cell::default(),
+            random: RefCell::new(fastrand::Rng::new()),
+            unrouted: Arc::from(""),
+        }))
+    }
+
+    /// The deployment that new exchanges run on.
+    pub(crate) fn live(&self) -> Rc<Live> {
+        self.0.live.borrow().clone()
+    }
+
+    /// Lets new exchanges run on another deployment.
+    pub(crate) fn swap(&self, live: Live) {
+        self.0.live.replace(Rc::new(live));
+    }
+
+    fn begin(&self, live: &Rc<Live>, client: Client, head: Head) -> Track {
+        let sample = self.0.xray_sample;
+        let turn = self.0.xray_turn.get();
+        self.0.xray_turn.set(if turn + 1 >= sample { 0 } else { turn + 1 });
+        let exchange = Exchange::new(ExchangeParts {
+            id: head.id,
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            client,
+            method: head.method,
+            target: head.target,
+            version: head.version,
+            xray: sample > 0 && turn == 0,
+            services: live.services.clone(),
+        });
+        self.0.metrics.with(|metrics| metrics.running += 1);
+        Track { server: self.clone(), live: live.clone(), exchange, route: None, status: 0, over: false }
+    }
+
+    fn new_id(&self) -> RequestId {
+        RequestId::from_random(self.0.random.borrow_mut().u128(..))
+    }
+
+    async fn answer(
+        &self,
+        live: &Rc<Live>,
+        track: &mut Track,
+        mut request: Request,
+    ) -> Result<Response, Failure> {
+        let settings = &live.deployment.plan().settings;
+        if !is_registered(&request.method) {
+            return Err(Failure::new(Reason::MethodNotImplemented));
+        }
+        if is_ambiguous(request.target.path()) {
+            return Err(Failure::new(Reason::PathRefused));
+        }
+        let limit = settings.limits.body.bytes();
+        match request.body.length() {
+            Some(length) if length > limit => return Err(Failure::new(Reason::BodyTooLarge)),
+            Some(_) => {}
+            None => request.body = Body::stream(crate::limit::Limited::new(request.body, limit)),
+        }
+        let found = live.router.find(&request.method, request.target.path());
+        let found = found.ok_or_else(|| Failure::new(Reason::NoRoute))?;
+        let route = &live.routes[found.route];
+        track.route = Some(found.route);
+        track.exchange.set_route(route.info.clone(), found.params);
+        forwarded(&mut request, &track.exchange, &settings.listen.request_id_header);
+        route.chain.run(request, &track.exchange).await
+    }
+}
+
+/// What is known of a request before it is routed.
+struct Head {
+    id: RequestId,
+    method: Method,
+    target: Target,
+    version: Version,
+}
+
+impl Service for Server {
+    type Finish = Track;
+
+    async fn call(&self, mut request: Request, mut client: Client) -> (Response, Track) {
+        let live = self.live();
+        let listen = &live.deployment.plan().settings.listen;
+        let trusted = listen.trusted_proxies.contains(&client.ip);
+        let mut id = None;
+        if trusted {
+            id = request.headers.get(&listen.request_id_header).and_then(RequestId::from_text);
+            client.ip = forwarded_client(&request, &listen.trusted_proxies).unwrap_or(client.ip);
+        } else {
+            // A client must not be able to claim who it is.
+            for name in
+                [Known::Forwarded, Known::XForwardedFor, Known::XForwardedHost, Known::XForwardedProto]
+            {
+                request.headers.remove_known(name);
+            }
+        }
+        let head = Head {
+            id: id.unwrap_or_else(|| self.new_id()),
+            method: request.method.clone(),
+            target: request.target.clone(),
+            version: request.version,
+        };
+        let mut track = self.begin(&live, client, head);
+        let mut response = match self.answer(&live, &mut track, request).await {
+            Ok(response) => response,
+            Err(failure) => track.fail(&failure),
+        };
+        let id = *track.exchange.id();
+        // The name was checked when the plan was made, the id when it was taken.
+        let _ = response.headers.set(&listen.request_id_header, id.as_str().as_bytes());
+        track.status = response.status.as_u16();
+        (response, track)
+    }
+
+    fn refuse(&self, refusal: Refusal, client: Client) -> (Response, Track) {
+        let live = self.live();
+        let head = Head {
+            id: self.new_id(),
+            method: refusal.method.unwrap_or(Method::GET),
+            target: refusal.target.unwrap_or_default(),
+            version: Version::Http11,
+        };
+        let mut track = self.begin(&live, client, head);
+        let mut response = track.fail(&refusal.failure);
+        let name = &live.deployment.plan().settings.listen.request_id_header;
+        // As above.
+        let _ = response.headers.set(name, track.exchange.id().as_str().as_bytes());
+        track.status = response.status.as_u16();
+        (response, track)
+    }
+}
+
+/// Sees to it that every exchange gets its record, whichever way it ends.
+pub(crate) struct Track {
+    server: Server,
+    live: Rc<Live>,
+    exchange: Exchange,
+    route: Option<usize>,
+    status: u16,
+    over: bool,
+}
+
+impl Track {
+    /// The response to a failure; operators are told what the client is not.
+    fn fail(&self, failure: &Failure) -> Response {
+        self.exchange.fail(failure);
+        if !failure.detail_text().is_empty() || failure.status().is_server_error() {
+            let level = if failure.status().is_server_error() { LogLevel::Error } else { LogLevel::Info };
+            self.exchange.log(level, failure.policy_name(), failure.to_string());
+        }
+        problem(failure, self.exchange.id(), self.exchange.target().path())
+    }
+
+    fn record(&mut self, end: &End) {
+        self.over = true;
+        let exchange = &self.exchange;
+        if let Some(failure) = &end.failure {
+            exchange.fail(failure);
+        }
+        if let Some(route) = self.route {
+            self.live.routes[route].chain.log(exchange);
+        }
+        let inner = &self.server.0;
+        let reason = exchange.reason();
+        let duration = exchange.started().elapsed();
+        let label = self.route.map(|route| &self.live.routes[route].info.label);
+        inner.metrics.with(|metrics| metrics.running = metrics.running.saturating_sub(1));
+        inner.metrics.exchange(
+            label.unwrap_or(&inner.unrouted),
+            self.status,
+            reason,
+            duration,
+            &exchange.steps(),
+        );
+
+        let logged = match self.live.deployment.plan().settings.log.access {
+            AccessLog::All => true,
+            AccessLog::Errors => self.status >= 500 || exchange.failure().is_some(),
+            AccessLog::Off => false,
+        };
+        if !logged && !exchange.xray() {
+            return;
+        }
+        let record = self.to_record(end, reason, duration, label.cloned());
+        if exchange.xray() {
+            inner.metrics.keep(Arc::new(record.clone()));
+        }
+        if logged {
+            inner.events.send(Event::Exchange(Box::new(record)));
+        }
+    }
+
+    fn to_record(
+        &self,
+        end: &End,
+        reason: Reason,
+        duration: Duration,
+        route: Option<Arc<str>>,
+    ) -> ExchangeRecord {
+        let exchange = &self.exchange;
+        let failure = exchange.failure();
+        ExchangeRecord {
+            id: *exchange.id(),
+            time: exchange.started_at(),
+            client: exchange.client().ip,
+            method: exchange.method().clone(),
+            host: exchange.target().authority().to_owned(),
+            path: exchange.target().path().to_owned(),
+            version: exchange.version(),
+            route,
+            status: self.status,
+            reason,
+            policy: failure.as_ref().and_then(|failure| failure.policy_name().cloned()),
+            error: failure.map(|failure| failure.to_string()),
+            duration,
+            received: end.received,
+            sent: end.sent,
+            upstream: exchange.upstream().map(|upstream| upstream.to_string()),
+            steps: exchange.steps().to_vec(),
+            xray: exchange.xray(),
+            worker: self.server.0.worker,
+        }
+    }
+}
+
+impl Finish for Track {
+    fn finish(mut self, end: End) {
+        self.record(&end);
+    }
+}
+
+impl Drop for Track {
+    fn drop(&mut self) {
+        if !self.over {
+            self.status = Reason::ClientClosed.status();
+            let failure = Some(Failure::new(Reason::ClientClosed));
+            self.record(&End { received: 0, sent: 0, failure });
+        }
+    }
+}
+
+/// Tells the upstream who asked, through which scheme and for which host.
+fn forwarded(request: &mut Request, exchange: &Exchange, request_id_header: &str) {
+    let headers = &mut request.headers;
+    let client = exchange.client();
+    let ip = client.peer.ip().to_string();
+    let chain = match headers.known(Known::XForwardedFor) {
+        Some(before) => [before, b", ", ip.as_bytes()].concat(),
+        None => ip.into_bytes(),
+    };
+    let proto = if client.tls { "https" } else { "http" };
+    // All of these names are constant or checked, and the values come from parsed parts.
+    let _ = headers.set("x-forwarded-for", &chain);
+    if headers.known(Known::XForwardedProto).is_none() {
+        let _ = headers.append("x-forwarded-proto", proto.as_bytes());
+    }
+    if headers.known(Known::XForwardedHost).is_none() && !request.target.authority().is_empty() {
+        let _ = headers.append("x-forwarded-host", request.target.authority().as_bytes());
+    }
+    let _ = headers.set(request_id_header, exchange.id().as_str().as_bytes());
+}
+
+/// The client as trusted proxies say: the last address of `X-Forwarded-For` that is not one of theirs.
+fn forwarded_client(request: &Request, trusted: &[std::net::IpAddr]) -> Option<std::net::IpAddr> {
+    let mut found = None;
+    for value in request.headers.all_known(Known::XForwardedFor) {
+        for address in std::str::from_utf8(value).ok()?.split(',') {
+            let address = address.trim().parse().ok()?;
+            if !trusted.contains(&address) {
+                found = Some(address);
+            }
+        }
+    }
+    found
+}
+
+/// Whether the method is one that is commonly registered; others are answered with 501.
+fn is_registered(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET
+            | Method::HEAD
+            | Method::POST
+            | Method::PUT
+            | Method::PATCH
+            | Method::DELETE
+            | Method::OPTIONS
+            | Method::TRACE
+    )
+}

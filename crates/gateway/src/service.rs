@@ -1,0 +1,44 @@
+//! What a connection asks of the gateway: an answer to each request, and to be told how it went.
+
+use polygate_pipeline::{Client, Failure, Method, Request, Response, Target};
+
+/// Answers the requests of connections.
+pub(crate) trait Service: 'static {
+    /// Told how the exchange went. Dropped unused, it counts as a client that went away.
+    type Finish: Finish;
+
+    /// Answers a request. Does not fail: a failure is an error response already. Dropping the future means that the
+    /// client went away.
+    fn call(&self, request: Request, client: Client) -> impl Future<Output = (Response, Self::Finish)>;
+
+    /// Answers what could not be read as a request: limits, malformed heads, timeouts.
+    fn refuse(&self, refusal: Refusal, client: Client) -> (Response, Self::Finish);
+}
+
+/// A request that could not be read, with as much of it as could be.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// Why: holds the reason and the status.
+    pub failure: Failure,
+    /// The method, if it could be read.
+    pub method: Option<Method>,
+    /// The target, if it could be read.
+    pub target: Option<Target>,
+}
+
+/// Takes the end of an exchange: called after the last byte, or when it broke off.
+pub(crate) trait Finish: 'static {
+    /// Takes the end.
+    fn finish(self, end: End);
+}
+
+/// How the transfer of a response ended.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// Bytes of the request's body that were read.
+    pub received: u64,
+    /// Bytes of the response's body that were sent.
+    pub sent: u64,
+    /// Why it broke off, if it did. `None` when the response was sent whole.
+    pub failure: Option<Failure>,
+}

@@ -1,0 +1,116 @@
+//! A worker: one thread with its own event loop, connections, upstream pool and instances.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polygate_pipeline::{Diagnostic, Services};
+use polygate_plan::Settings;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+
+use crate::deployment::Deployment;
+use crate::downstream::{Listener, Stop};
+use crate::events::Events;
+use crate::live::Live;
+use crate::metrics::WorkerMetrics;
+use crate::serve::Server;
+use crate::upstream::Client;
+
+/// What a worker is told.
+pub(crate) enum Command {
+    /// Spawn this deployment beside the running one.
+    Prepare(Arc<Deployment>, oneshot::Sender<Result<(), Vec<Diagnostic>>>),
+    /// Swap in what was prepared.
+    Commit,
+    /// Drop what was prepared.
+    Abort,
+    /// Stop, waiting so long for running exchanges.
+    Stop(Duration),
+}
+
+/// What a worker's thread is started with.
+pub(crate) struct Worker {
+    pub(crate) number: usize,
+    pub(crate) listener: TcpListener,
+    pub(crate) events: Events,
+    pub(crate) metrics: WorkerMetrics,
+    pub(crate) xray_sample: u32,
+    pub(crate) settings: Settings,
+}
+
+/// How often the worker looks at its instances' memory.
+const VITALS_EVERY: Duration = Duration::from_secs(1);
+
+impl Worker {
+    /// Runs until told to stop, or until nobody can tell it anything any more.
+    pub(crate) fn run(self, commands: UnboundedReceiver<Command>) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        match runtime {
+            Ok(runtime) => {
+                runtime.block_on(self.serve(commands));
+                // Plugins' blocking helpers and name lookups must not hold up the end.
+                runtime.shutdown_background();
+            }
+            Err(error) => tracing::error!(%error, worker = self.number, "no event loop"),
+        }
+    }
+
+    async fn serve(self, mut commands: UnboundedReceiver<Command>) {
+        let client = Client::new(&self.settings);
+        let mut server: Option<Server> = None;
+        let stop = Stop::default();
+        let mut prepared: Option<Live> = None;
+        let mut listener = Some(self.listener);
+        let mut vitals = tokio::time::interval(VITALS_EVERY);
+        vitals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let grace = loop {
+            let command = tokio::select! {
+                command = commands.recv() => command,
+                _ = vitals.tick() => {
+                    let memory = server.as_ref().map_or(0, |server| server.live().memory());
+                    self.metrics.with(|metrics| metrics.plugin_memory = memory);
+                    continue;
+                }
+            };
+            match command {
+                Some(Command::Prepare(deployment, reply)) => {
+                    let log = std::rc::Rc::new(self.events.clone());
+                    let variables = deployment.plan().variables.clone();
+                    let services = Services::new(client.clone(), log, variables, self.number);
+                    let result = Live::spawn(deployment, services, client.clone()).await;
+                    let answer = match result {
+                        Ok(live) => {
+                            prepared = Some(live);
+                            Ok(())
+                        }
+                        Err(diagnostics) => Err(diagnostics),
+                    };
+                    // Whoever asked may have gone.
+                    let _ = reply.send(answer);
+                }
+                Some(Command::Commit) => {
+                    let Some(live) = prepared.take() else { continue };
+                    if let Some(server) = &server {
+                        server.swap(live);
+                        continue;
+                    }
+                    let settings = live.deployment.plan().settings.clone();
+                    let (events, metrics) = (self.events.clone(), self.metrics.clone());
+                    let first = Server::new(self.number, live, events, metrics.clone(), self.xray_sample);
+                    if let Some(listener) = listener.take() {
+                        Listener::spawn(listener, first.clone(), stop.clone(), metrics, &settings);
+                    }
+                    server = Some(first);
+                }
+                Some(Command::Abort) => prepared = None,
+                Some(Command::Stop(grace)) => break grace,
+                None => break Duration::ZERO,
+            }
+        };
+        stop.stop();
+        // When the grace is over, what still runs is dropped with the runtime.
+        let _ = tokio::time::timeout(grace, stop.drained()).await;
+    }
+}

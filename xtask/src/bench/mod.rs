@@ -1,0 +1,62 @@
+//! `cargo xtask bench`: CPU time per request of the proxy's own process, against nginx in the same rounds.
+//!
+//! The proxy under test runs with one worker pinned to one core; upstream and load generator run on the other. Rounds
+//! alternate between the servers, because absolute figures drift on a shared machine: compare within a run only.
+
+mod measure;
+mod report;
+mod servers;
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::{Outcome, setup};
+use measure::Sample;
+use servers::{Server, Servers};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Rounds; each measures every server once.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of load for each server and round.
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+    /// Keep-alive connections of the load generator.
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+    /// Bytes of the upstream's response body.
+    #[arg(long, default_value_t = 100)]
+    body: usize,
+    /// Only servers whose name holds this.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+pub(crate) fn run(options: &Options) -> Outcome {
+    let needed = [("nginx", "nginx"), ("wrk", "wrk"), ("taskset", "util-linux")];
+    if let Some(missing) = setup::missing(&needed) {
+        return Err(missing);
+    }
+    println!("building the release binary");
+    crate::process::cargo(&["build", "--release", "--quiet", "--package", "polygate"]).run()?;
+    let servers = Servers::start(options.body)?;
+    let chosen: Vec<&Server> = servers
+        .all()
+        .iter()
+        .filter(|server| options.only.as_ref().is_none_or(|only| server.name.contains(only.as_str())))
+        .collect();
+    let mut samples: Vec<Vec<Sample>> = chosen.iter().map(|_| Vec::new()).collect();
+    for server in &chosen {
+        // Fills pools and caches; not counted.
+        measure::load(server, options.connections, Duration::from_secs(1))?;
+    }
+    for round in 1..=options.rounds {
+        println!("round {round} of {}", options.rounds);
+        for (server, samples) in chosen.iter().zip(&mut samples) {
+            samples.push(measure::load(server, options.connections, Duration::from_secs(options.seconds))?);
+        }
+    }
+    report::print(options, &chosen, &samples)
+}

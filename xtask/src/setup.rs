@@ -1,0 +1,42 @@
+//! What tests and benchmarks need beyond Rust: npm packages are installed, the rest is named in one line.
+
+use std::path::Path;
+
+use crate::process::{exists, program};
+
+/// Installs the npm packages of a folder as its lock file says. The answer says why not, when it could not be.
+pub(crate) fn npm(folder: &str) -> Result<(), String> {
+    let folder = crate::root().join(folder);
+    if !exists("npm") {
+        return Err("npm is not installed (Debian: apt-get install npm)".to_owned());
+    }
+    if is_installed(&folder) {
+        return Ok(());
+    }
+    // An install without development dependencies, as `polygate dev` makes it, is not enough for tests.
+    let arguments = ["ci", "--include=dev", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+    program("npm", &arguments).within(&folder).run()
+}
+
+/// Whether the installed packages are those of the lock file, with the development dependencies.
+fn is_installed(folder: &Path) -> bool {
+    let manifest = std::fs::read_to_string(folder.join("package.json")).unwrap_or_default();
+    if manifest.contains("\"typescript\"") && !folder.join("node_modules/.bin/tsc").exists() {
+        return false;
+    }
+    let modified = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
+    let installed = modified(&folder.join("node_modules/.package-lock.json"));
+    let wanted = modified(&folder.join("package-lock.json"));
+    matches!((installed, wanted), (Some(installed), Some(wanted)) if installed >= wanted)
+}
+
+/// Names those of `programs` that are not on the path, with the Debian package that has them.
+pub(crate) fn missing(programs: &[(&str, &str)]) -> Option<String> {
+    let missing: Vec<_> = programs.iter().filter(|(name, _)| !exists(name)).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let names = missing.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let packages = missing.iter().map(|(_, package)| *package).collect::<Vec<_>>().join(" ");
+    Some(format!("{names} not found (Debian: apt-get install {packages})"))
+}

@@ -1,0 +1,59 @@
+//! `cargo xtask test`: sets up what tests need, runs all of them, and closes with what was skipped and why.
+
+use clap::Args;
+
+use crate::process::{cargo, exists, program};
+use crate::{Outcome, root, setup};
+
+/// Folders with a package.json whose packages tests use.
+const PACKAGES: &[&str] = &["examples/quickstart", "crates/polygate/tests/packages"];
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only tests whose name holds this.
+    filter: Option<String>,
+}
+
+pub(crate) fn run(options: &Options) -> Outcome {
+    let mut skipped = Vec::new();
+    for folder in PACKAGES {
+        if let Err(why) = setup::npm(folder) {
+            skipped.push(format!("tests with npm packages of {folder}: {why}"));
+        }
+    }
+    // Tests add a line for each case that they cannot run here.
+    let report = root().join("target").join("skipped-tests.txt");
+    std::fs::create_dir_all(root().join("target")).map_err(|error| format!("target: {error}"))?;
+    std::fs::write(&report, "").map_err(|error| format!("{}: {error}", report.display()))?;
+
+    let mut arguments = vec!["test", "--workspace", "--quiet"];
+    if let Some(filter) = &options.filter {
+        arguments.extend(["--", filter]);
+    }
+    let mut outcome = cargo(&arguments).variable("POLYGATE_SKIPPED_TESTS", &report).run();
+    if outcome.is_ok() && options.filter.is_none() {
+        outcome = types(&mut skipped);
+    }
+
+    let reported = std::fs::read_to_string(&report).unwrap_or_default();
+    skipped.extend(reported.lines().map(str::to_owned));
+    if skipped.is_empty() {
+        println!("\nnothing was skipped");
+    } else {
+        println!("\nskipped:");
+        for line in &skipped {
+            println!("  {line}");
+        }
+    }
+    outcome
+}
+
+/// Checks the quickstart's TypeScript against our declarations with the real compiler.
+fn types(skipped: &mut Vec<String>) -> Outcome {
+    let folder = root().join("examples/quickstart");
+    if !exists("node") || !folder.join("node_modules/.bin/tsc").exists() {
+        skipped.push("type check of examples/quickstart: tsc is not installed".to_owned());
+        return Ok(());
+    }
+    program("npx", &["--no-install", "tsc", "--noEmit"]).within(&folder).run()
+}

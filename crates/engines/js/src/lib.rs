@@ -1,6 +1,6 @@
 //! The JavaScript engine: QuickJS, modules, budgets and Web APIs. It knows no gateway's API: worlds bring theirs.
 //!
-//! - [`compile`](compile::compile) turns a project into a [`Program`], once, shared by all workers;
+//! - [`compile`] turns a project into a [`Program`], once, shared by all workers;
 //! - a [`Vm`] is one worker's live instance of it, with limits on memory, stack and CPU;
 //! - [`Vm::call`] runs a function under a [`CallScope`], which is charged for the CPU time it and its continuations use;
 //! - [`ops`] turns Rust futures into promises: what timers, fetch and body reads stand on;
@@ -8,7 +8,7 @@
 
 mod call;
 mod clock;
-pub mod compile;
+mod compile;
 mod error;
 mod handle;
 mod harden;
@@ -26,7 +26,7 @@ pub mod web;
 mod tests;
 
 pub use call::Call;
-pub use compile::{Cache, CompileInput, CompiledModule, Program};
+pub use compile::{Cache, CompileInput, CompiledModule, Entry, MAX_CACHE_BYTES, MAX_MODULE_BYTES, MAX_MODULES, Program, compile};
 pub use error::{CallError, Death, MAX_CAUSES, MAX_ERROR_TEXT, ScriptError};
 pub use handle::VmHandle;
 pub use kept::Kept;

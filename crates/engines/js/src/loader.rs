@@ -59,7 +59,7 @@ impl Loader for GraphLoader {
         if let Some(bytecode) = module.bytecode.get() {
             return sys::load_bytecode(ctx, bytecode);
         }
-        let declared = Module::declare(ctx.clone(), name, module.code.as_str())?;
+        let declared = Module::declare(ctx.clone(), name, &*module.code)?;
         if let Ok(bytecode) = sys::bytecode(&declared) {
             // Another worker may have been faster: its bytecode is the same.
             let _ = module.bytecode.set(bytecode);

@@ -1,35 +1,114 @@
-//! Connections from clients. SKETCH of the interface that worker.rs and serve.rs use; the connection loop replaces it.
+//! Connections from clients: accepting them, one task each, and stopping them.
 
-use std::net::TcpListener;
+mod body;
+mod connection;
+mod date;
+mod state;
+mod stop;
 
-use polygate_plan::Settings;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::time::Duration;
 
+use polygate_http1::Limits;
+use polygate_plan::{Settings, Timeouts};
+use tokio::net::TcpStream;
+
+pub(crate) use self::stop::Stop;
 use crate::metrics::WorkerMetrics;
 use crate::service::Service;
+
+/// After a failed accept (no file descriptors left, mostly) this long passes before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// What all connections of a listener have in common.
+struct Common<S> {
+    service: S,
+    stop: Stop,
+    metrics: WorkerMetrics,
+    limits: Limits,
+    /// Unread bytes of a request's body that are drained so that the connection can be kept.
+    drain: u64,
+    timeouts: Timeouts,
+    date: date::DateCache,
+}
 
 /// Accepts connections on a worker and serves each in a task of its own.
 pub(crate) struct Listener;
 
 impl Listener {
-    /// Starts accepting. Counts connections in `metrics` (accepted, refused, connections).
+    /// Starts accepting, until `stop`. Counts connections in `metrics` (accepted, refused, connections).
     pub(crate) fn spawn<S: Service + Clone>(
-        _listener: TcpListener,
-        _service: S,
-        _stop: Stop,
-        _metrics: WorkerMetrics,
-        _settings: &Settings,
+        listener: TcpListener,
+        service: S,
+        stop: Stop,
+        metrics: WorkerMetrics,
+        settings: &Settings,
     ) {
+        let limits = &settings.limits;
+        let bytes = |size: polygate_pipeline::ByteSize| size.bytes() as usize;
+        let common = Rc::new(Common {
+            service,
+            stop,
+            metrics,
+            limits: Limits {
+                head: bytes(limits.head),
+                line: bytes(limits.header_line),
+                fields: limits.header_fields,
+                uri: bytes(limits.uri),
+                ..Limits::DEFAULT
+            },
+            drain: limits.drain.bytes(),
+            timeouts: settings.timeouts,
+            date: date::DateCache::default(),
+        });
+        let most = limits.connections;
+        let listener =
+            listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
+        match listener {
+            Ok(listener) => drop(tokio::task::spawn_local(accept(listener, common, most))),
+            Err(error) => tracing::error!(%error, "the listener cannot be used"),
+        }
     }
 }
 
-/// Tells all connections of a worker to finish, and waits for them.
-#[derive(Clone, Default)]
-pub(crate) struct Stop;
-
-impl Stop {
-    /// No new connections; idle ones close now, busy ones after their exchange.
-    pub(crate) fn stop(&self) {}
-
-    /// Until the last connection is closed.
-    pub(crate) async fn drained(&self) {}
+async fn accept<S: Service>(listener: tokio::net::TcpListener, common: Rc<Common<S>>, most: usize) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            // Whoever waits in the backlog by now is accepted above before the listener is closed.
+            () = common.stop.stopped() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => admit(stream, peer, &common, most),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
 }
+
+fn admit<S: Service>(stream: TcpStream, peer: SocketAddr, common: &Rc<Common<S>>, most: usize) {
+    let full = common.stop.connections() >= most;
+    common.metrics.with(|metrics| {
+        metrics.accepted += 1;
+        metrics.refused += u64::from(full);
+    });
+    if !full {
+        let open = common.stop.open(common.metrics.clone());
+        tokio::task::spawn_local(connection::serve(stream, peer, common.clone(), open));
+    }
+}
+
+/// Errors of the connection that would have been accepted, not of the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,36 +1,140 @@
-//! Connections to upstreams. SKETCH of the interface that the rest uses; the client replaces it.
+//! Connections to upstreams: a client for each worker, with a pool by target.
+
+mod connect;
+mod flight;
+mod pool;
+mod stream;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
-use polygate_pipeline::{Failure, Outbound, OutboundOptions, Reason, Request, Response};
+use polygate_http1::Outbox;
+use polygate_http1::encode::{self, Encoder};
+use polygate_pipeline::{Body, Failure, Method, Outbound, OutboundOptions, Request, Response};
 use polygate_plan::{Connection, Settings};
 
-/// A worker's client: pools connections per target.
-pub(crate) struct Client;
+use self::connect::{AddressPolicy, Connector};
+use self::flight::Flight;
+use self::pool::Pool;
+use crate::wire::Transfer;
+
+/// A worker's client. What it sends is HTTP/1.1, over TLS where the target says https.
+pub(crate) struct Client(Rc<Inner>);
+
+struct Inner {
+    pool: Rc<Pool>,
+    connector: Connector,
+    /// How requests of plugins are sent.
+    connection: Rc<Connection>,
+    /// Where requests of plugins may go.
+    policy: AddressPolicy,
+}
 
 impl Client {
     /// A client with the settings' defaults and address policy.
-    pub(crate) fn new(_settings: &Settings) -> Rc<Self> {
-        Rc::new(Self)
+    pub(crate) fn new(settings: &Settings) -> Rc<Self> {
+        let policy =
+            AddressPolicy { link_local: settings.outbound.link_local, private: settings.outbound.private };
+        Rc::new(Self(Rc::new(Inner {
+            pool: Rc::default(),
+            connector: Connector::default(),
+            connection: Rc::new(settings.connection.clone()),
+            policy,
+        })))
     }
 
-    /// Sends a request to its target (no address policy: the operator configured it).
+    /// Sends a request to its target (no address policy: the operator configured it) and gives the response once its
+    /// head is there.
+    ///
+    /// `Host` is the request's own, or the target's authority when it has none. The request's body is read while the
+    /// response is waited for, and after that while the response's body is read. Dropping the future or the
+    /// response's body before its end closes the connection.
+    ///
+    /// # Errors
+    /// One of the upstream's reasons, or what the request's body failed with. Retryable when nothing was sent.
     pub(crate) async fn send_to(
         &self,
-        _request: Request,
-        _connection: &Rc<Connection>,
+        request: Request,
+        connection: &Rc<Connection>,
     ) -> Result<Response, Failure> {
-        Err(Failure::new(Reason::Internal))
+        self.0.send(request, connection, AddressPolicy::ALL, None).await
     }
 }
 
 impl Outbound for Client {
     fn send(
         &self,
-        _request: Request,
-        _options: OutboundOptions,
+        request: Request,
+        options: OutboundOptions,
     ) -> LocalBoxFuture<'static, Result<Response, Failure>> {
-        Box::pin(std::future::ready(Err(Failure::new(Reason::Internal))))
+        let inner = self.0.clone();
+        Box::pin(async move { inner.send(request, &inner.connection, inner.policy, options.timeout).await })
     }
 }
+
+impl Inner {
+    async fn send(
+        &self,
+        mut request: Request,
+        connection: &Rc<Connection>,
+        policy: AddressPolicy,
+        limit: Option<Duration>,
+    ) -> Result<Response, Failure> {
+        let place = self.pool.place(&request.target, connection);
+        let framing = encode::request_framing(&request.body);
+        let mut body = std::mem::take(&mut request.body);
+        let mut fresh = false;
+        loop {
+            let reused = if fresh { None } else { place.take(|ip| policy.admits(ip)) };
+            let may_retry = reused.is_some();
+            let connected = match reused {
+                Some(connected) => connected,
+                None => self.connector.connect(&request.target, connection, policy).await?,
+            };
+            // Only what is in memory can be sent a second time.
+            let replay = may_retry.then(|| replay(&body)).flatten();
+            let mut outbox = Outbox::new();
+            encode::request_head(
+                outbox.end_mut(),
+                &request.method,
+                &request.target,
+                &request.headers,
+                framing,
+            );
+            let transfer = Transfer::new(outbox, Encoder::new(framing), body);
+            let mut flight = Flight::new(connected, transfer, place.clone(), connection.clone());
+            match flight.head(&request.method, limit).await {
+                Ok(head) => return Ok(flight.response(head)),
+                // The upstream closed a kept connection just as it was used again (RFC 9112 9.3.1): on a new one the
+                // request is not a repetition, or is harmless.
+                Err(no)
+                    if no.died && (no.written == 0 || is_idempotent(&request.method)) && replay.is_some() =>
+                {
+                    body = replay.unwrap_or_default();
+                    fresh = true;
+                }
+                Err(no) if no.died && no.written == 0 => return Err(no.failure.retryable()),
+                Err(no) => return Err(no.failure),
+            }
+        }
+    }
+}
+
+fn replay(body: &Body) -> Option<Body> {
+    match body.as_full() {
+        Some(bytes) => Some(Body::full(bytes.clone())),
+        None => body.is_empty().then(Body::empty),
+    }
+}
+
+/// RFC 9110 9.2.2.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}
+
+#[cfg(test)]
+mod tests;

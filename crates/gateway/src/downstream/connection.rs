@@ -1,0 +1,370 @@
+//! One connection: requests in, responses out, in order, until one of both sides has had enough.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::Method;
+use polygate_http1::encode::{self, Encoder, ResponseOptions};
+use polygate_http1::{Framing, Origin, Outbox, RequestHead, RequestParser, WireError};
+use polygate_pipeline::{
+    Body, Client, Failure, Frame, Reason, Request, Response, Scheme, StatusCode, Version,
+};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::Common;
+use super::body::RequestBody;
+use super::state::{Shared, State};
+use super::stop::Open;
+use crate::service::{End, Finish, Refusal, Service};
+use crate::wire::{Deadline, Transfer, take_whole};
+
+/// How long unread bytes of a request are waited for, so that the connection can be kept, or closed without the
+/// client losing the response to a reset.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// Bytes that are read and thrown away while a connection is being closed.
+const LINGER_BYTES: usize = 256 << 10;
+
+/// Serves a connection to its end.
+pub(super) async fn serve<S: Service>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    common: Rc<Common<S>>,
+    open: Open,
+) {
+    let Ok(local) = stream.local_addr() else { return };
+    // Responses leave in as few writes as they can; waiting for acknowledgements only delays them.
+    let _ = stream.set_nodelay(true);
+    let client = Client { ip: peer.ip().to_canonical(), peer, local, tls: false };
+    let origin = Origin { scheme: Scheme::Http, authority: local.to_string() };
+    let state = Rc::new(RefCell::new(State::new(stream, common.limits)));
+    let mut connection = Connection {
+        common,
+        state: state.clone(),
+        client,
+        origin,
+        parser: RequestParser::new(),
+        deadline: Deadline::default(),
+        outbox: Outbox::new(),
+    };
+    poll_fn(|cx| {
+        open.wake_on_stop(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
+    let mut idle = connection.common.timeouts.head;
+    loop {
+        match connection.next(idle).await {
+            Next::Request(head) => {
+                if !connection.exchange(head).await {
+                    break;
+                }
+            }
+            Next::Refuse(failure) => {
+                connection.refuse(failure).await;
+                break;
+            }
+            Next::Close => break,
+        }
+        idle = connection.common.timeouts.idle;
+    }
+    if Rc::strong_count(&state) > 2 {
+        // A body that somebody still holds must not keep the socket open.
+        let _ = socket2::SockRef::from(&state.borrow().stream).shutdown(std::net::Shutdown::Both);
+    }
+}
+
+struct Connection<S> {
+    common: Rc<Common<S>>,
+    state: Shared,
+    client: Client,
+    origin: Origin,
+    parser: RequestParser,
+    deadline: Deadline,
+    outbox: Outbox,
+}
+
+/// What came next on a connection.
+enum Next {
+    Request(RequestHead),
+    /// Something that is answered once, and then the connection is closed.
+    Refuse(Failure),
+    Close,
+}
+
+impl<S: Service> Connection<S> {
+    /// Reads the next head, waiting up to `idle` for its first byte.
+    async fn next(&mut self, idle: Duration) -> Next {
+        let Self { common, state, origin, parser, deadline, outbox, .. } = self;
+        outbox.shrink();
+        state.borrow_mut().buffer.shrink();
+        let mut idle_until = None;
+        let mut head_until = None;
+        poll_fn(|cx| {
+            let state = &mut *state.borrow_mut();
+            state.set_task(cx.waker());
+            loop {
+                if !state.buffer.bytes.is_empty() {
+                    match parser.parse(&mut state.buffer.bytes, &common.limits, origin) {
+                        Ok(Some(head)) => return Poll::Ready(Next::Request(head)),
+                        Ok(None) => {}
+                        Err(error) => return Poll::Ready(Next::Refuse(refusal(error))),
+                    }
+                }
+                let begun = parser.has_begun(&state.buffer.bytes);
+                if state.eof || (!begun && common.stop.is_stopping()) {
+                    return Poll::Ready(Next::Close);
+                }
+                if state.poll_fill().is_pending() {
+                    let (until, pause) =
+                        if begun { (&mut head_until, common.timeouts.head) } else { (&mut idle_until, idle) };
+                    let until = *until.get_or_insert_with(|| Instant::now() + pause);
+                    ready!(deadline.poll(until, cx));
+                    let timeout = Failure::new(Reason::HeadTimeout);
+                    return Poll::Ready(if begun { Next::Refuse(timeout) } else { Next::Close });
+                }
+            }
+        })
+        .await
+    }
+
+    /// Has a request answered. Says whether the connection can go on.
+    async fn exchange(&mut self, head: RequestHead) -> bool {
+        let (method, version, persists) = (head.method.clone(), head.version, head.keep_alive());
+        let request = self.request(head);
+        let answered = {
+            let Self { common, state, deadline, .. } = self;
+            let mut call = pin!(common.service.call(request, self.client));
+            let body_pause = common.timeouts.body;
+            poll_fn(|cx| {
+                state.borrow_mut().set_task(cx.waker());
+                if let Poll::Ready(answered) = call.as_mut().poll(cx) {
+                    return Poll::Ready(Some(answered));
+                }
+                let mut state = state.borrow_mut();
+                if state.poll_watch().is_ready() {
+                    return Poll::Ready(None);
+                }
+                // A client that does not take 100 Continue shows on the next write.
+                let _ = state.poll_interim();
+                poll_body_pause(&mut state, body_pause, deadline, cx);
+                Poll::Pending
+            })
+            .await
+        };
+        // The client went away; with the call its exchange was dropped.
+        let Some((response, finish)) = answered else { return false };
+        self.respond(&method, version, persists, response, finish).await
+    }
+
+    fn request(&self, head: RequestHead) -> Request {
+        let mut state = self.state.borrow_mut();
+        let exchange = state.begin(head.framing, head.expects_continue);
+        let body = match head.framing {
+            Framing::Empty => Body::empty(),
+            Framing::Length(length) if length <= state.buffer.bytes.len() as u64 => {
+                state.begin(Framing::Empty, false);
+                state.received = length;
+                Body::full(take_whole(&mut state.buffer.bytes, length as usize))
+            }
+            _ => Body::stream(RequestBody::new(self.state.clone(), exchange)),
+        };
+        let RequestHead { method, target, version, headers, .. } = head;
+        Request { method, target, version, headers, body }
+    }
+
+    /// Answers what is no request, and closes.
+    async fn refuse(&mut self, failure: Failure) {
+        let refusal = Refusal { failure, method: None, target: None };
+        let (response, finish) = self.common.service.refuse(refusal, self.client);
+        self.state.borrow_mut().begin(Framing::Empty, false);
+        self.respond(&Method::GET, Version::Http11, false, response, finish).await;
+        self.linger().await;
+    }
+
+    /// Sends a response. Says whether the connection can go on.
+    async fn respond(
+        &mut self,
+        method: &Method,
+        version: Version,
+        persists: bool,
+        mut response: Response,
+        finish: S::Finish,
+    ) -> bool {
+        let mut failure = None;
+        if response.status.is_informational() {
+            // An interim response in the place of the final one would leave the client waiting.
+            failure =
+                Some(Failure::new(Reason::PolicyResult).detail("a final response with a status of 1xx"));
+            response = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        let framing = encode::response_framing(method, response.status, version, &response.body);
+        let keep_alive = persists && framing != Framing::Close && self.can_persist();
+        let date = self.common.date.now();
+        let options = ResponseOptions {
+            method,
+            version,
+            framing,
+            hidden_length: response.body.length(),
+            keep_alive,
+            date: Some(&date),
+        };
+        let mut outbox = std::mem::take(&mut self.outbox);
+        encode::response_head(outbox.end_mut(), response.status, &response.headers, &options);
+        let body = if framing == Framing::Empty { Body::empty() } else { response.body };
+        let mut transfer = Transfer::new(outbox, Encoder::new(framing), body);
+        let sent = self.send(&mut transfer).await;
+        let done = sent.is_ok();
+        failure = sent.err().or(failure);
+        let received = self.state.borrow().received;
+        finish.finish(End { received, sent: transfer.sent(), failure });
+        self.outbox = transfer.into_outbox();
+        if !done {
+            if framing == Framing::Close {
+                // Only a reset tells the client that this is not the end of the body.
+                let state = self.state.borrow();
+                let _ = socket2::SockRef::from(&state.stream).set_linger(Some(Duration::ZERO));
+            }
+            return false;
+        }
+        let kept = keep_alive && self.drain().await;
+        self.state.borrow_mut().exchange += 1;
+        let unread = {
+            let state = self.state.borrow();
+            !state.is_body_read() || !state.buffer.bytes.is_empty()
+        };
+        if !kept && unread {
+            self.linger().await;
+        }
+        kept
+    }
+
+    /// Whether the connection can go on after the response, as far as it can be known before it.
+    fn can_persist(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        // A client that was never told to send its body may or may not do so now.
+        let owed = state.settle_continue();
+        let buffered = state.buffer.bytes.len() as u64;
+        let too_much = !state.is_body_read()
+            && state.length().is_some_and(|length| length > buffered.saturating_add(self.common.drain));
+        !owed && !too_much && !state.is_broken() && !self.common.stop.is_stopping()
+    }
+
+    /// Writes a response as it comes.
+    async fn send(&mut self, transfer: &mut Transfer) -> Result<(), Failure> {
+        let Self { common, state, deadline, .. } = self;
+        let timeouts = common.timeouts;
+        let closed = || Failure::new(Reason::ClientClosed);
+        poll_fn(|cx| {
+            state.borrow_mut().set_task(cx.waker());
+            loop {
+                // No borrow here: the body may be, or wait for, the request's.
+                transfer.pull(cx)?;
+                let state = &mut *state.borrow_mut();
+                let mut blocked = match state.poll_interim() {
+                    Poll::Ready(Ok(())) => false,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(closed().source(error))),
+                    Poll::Pending => true,
+                };
+                let starved = transfer.outbox.is_empty();
+                if starved && transfer.has_pulled_all() {
+                    return Poll::Ready(Ok(()));
+                }
+                if !blocked && !starved {
+                    match transfer.poll_push(&mut state.stream, cx) {
+                        Poll::Ready(Ok(())) => continue,
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(closed().source(error))),
+                        Poll::Pending => blocked = true,
+                    }
+                }
+                // A client that has closed its side may still read what is ready for it, but is not waited with.
+                if state.poll_watch().is_ready() && !blocked {
+                    return Poll::Ready(Err(closed()));
+                }
+                if let Some(since) = transfer.stalled()
+                    && deadline.poll(since + timeouts.write, cx).is_ready()
+                {
+                    return Poll::Ready(Err(Failure::new(Reason::WriteTimeout)));
+                }
+                poll_body_pause(state, timeouts.body, deadline, cx);
+                return Poll::Pending;
+            }
+        })
+        .await
+    }
+
+    /// Reads what is left of the request's body, within the cap and the time. Says whether it is read.
+    async fn drain(&mut self) -> bool {
+        let Self { common, state, deadline, .. } = self;
+        let mut left = common.drain;
+        let mut until = None;
+        poll_fn(|cx| {
+            let mut state = state.borrow_mut();
+            state.set_task(cx.waker());
+            while !state.is_body_read() {
+                match state.poll_frame(cx) {
+                    Poll::Ready(Some(Ok(Frame::Data(data)))) => match left.checked_sub(data.len() as u64) {
+                        Some(rest) => left = rest,
+                        None => return Poll::Ready(false),
+                    },
+                    Poll::Ready(Some(Ok(Frame::Trailers(_)))) => {}
+                    Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                    Poll::Ready(None) => return Poll::Ready(true),
+                    Poll::Pending => {
+                        let until = *until.get_or_insert_with(|| Instant::now() + DRAIN_TIME);
+                        return deadline.poll(until, cx).map(|()| false);
+                    }
+                }
+            }
+            Poll::Ready(true)
+        })
+        .await
+    }
+
+    /// Closes our side and reads on for a moment: closing a socket with unread bytes resets it, and the client may
+    /// lose the response (RFC 9112 9.6).
+    async fn linger(&mut self) {
+        let Self { state, deadline, .. } = self;
+        let mut left = LINGER_BYTES;
+        let mut until = None;
+        poll_fn(|cx| {
+            let mut state = state.borrow_mut();
+            state.set_task(cx.waker());
+            if let Poll::Ready(Err(_)) = Pin::new(&mut state.stream).poll_shutdown(cx) {
+                return Poll::Ready(());
+            }
+            while !state.eof && left > 0 {
+                state.buffer.bytes.clear();
+                match state.poll_fill() {
+                    Poll::Ready(Ok(count)) => left = left.saturating_sub(count),
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => {
+                        let until = *until.get_or_insert_with(|| Instant::now() + DRAIN_TIME);
+                        return deadline.poll(until, cx);
+                    }
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
+
+/// Keeps the time of a body that is waited for; the body fails when it is over.
+fn poll_body_pause(state: &mut State, pause: Duration, deadline: &mut Deadline, cx: &mut Context<'_>) {
+    if let Some(since) = state.waiting
+        && deadline.poll(since + pause, cx).is_ready()
+    {
+        state.fail_body(Failure::new(Reason::BodyTimeout));
+    }
+}
+
+fn refusal(error: WireError) -> Failure {
+    Failure::new(error.reason()).detail(error.to_string())
+}

@@ -1,0 +1,96 @@
+//! Graceful stop: tells all connections of a worker to finish, and waits for them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use crate::metrics::WorkerMetrics;
+
+/// Tells all connections of a worker to finish, and waits for them.
+#[derive(Clone, Default)]
+pub(crate) struct Stop(Rc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    stopping: Cell<bool>,
+    next: Cell<u64>,
+    open: RefCell<HashMap<u64, Option<Waker>>>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+/// One open connection; dropping it says that it is closed.
+pub(super) struct Open {
+    stop: Stop,
+    metrics: WorkerMetrics,
+    id: u64,
+}
+
+impl Stop {
+    /// No new connections; idle ones close now, busy ones after their exchange.
+    pub(crate) fn stop(&self) {
+        self.0.stopping.set(true);
+        let wakers: Vec<Waker> = self.0.open.borrow_mut().values_mut().filter_map(Option::take).collect();
+        wakers.into_iter().chain(self.0.waiting.take()).for_each(Waker::wake);
+    }
+
+    /// Until the last connection is closed.
+    pub(crate) async fn drained(&self) {
+        poll_fn(|cx| self.poll_when(|inner| inner.open.borrow().is_empty(), cx)).await;
+    }
+
+    /// Until [`stop`](Self::stop) is called.
+    pub(super) async fn stopped(&self) {
+        poll_fn(|cx| self.poll_when(|inner| inner.stopping.get(), cx)).await;
+    }
+
+    /// Whether the worker is stopping.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.0.stopping.get()
+    }
+
+    /// How many connections are open.
+    pub(super) fn connections(&self) -> usize {
+        self.0.open.borrow().len()
+    }
+
+    /// Counts a connection in.
+    pub(super) fn open(&self, metrics: WorkerMetrics) -> Open {
+        let id = self.0.next.get();
+        self.0.next.set(id + 1);
+        self.0.open.borrow_mut().insert(id, None);
+        metrics.with(|metrics| metrics.connections += 1);
+        Open { stop: self.clone(), metrics, id }
+    }
+
+    fn poll_when(&self, done: impl Fn(&Inner) -> bool, cx: &mut Context<'_>) -> Poll<()> {
+        if done(&self.0) {
+            return Poll::Ready(());
+        }
+        // A handful of tasks wait here at most; each of their polls leaves one entry.
+        let mut waiting = self.0.waiting.borrow_mut();
+        waiting.retain(|waker| !waker.will_wake(cx.waker()));
+        waiting.push(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Open {
+    /// The connection's task, to be woken when the worker stops. Called once: a task keeps its waker.
+    pub(super) fn wake_on_stop(&self, waker: &Waker) {
+        if let Some(place) = self.stop.0.open.borrow_mut().get_mut(&self.id) {
+            *place = Some(waker.clone());
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.with(|metrics| metrics.connections = metrics.connections.saturating_sub(1));
+        self.stop.0.open.borrow_mut().remove(&self.id);
+        if self.stop.0.open.borrow().is_empty() {
+            self.stop.0.waiting.take().into_iter().for_each(Waker::wake);
+        }
+    }
+}

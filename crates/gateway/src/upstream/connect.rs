@@ -1,0 +1,250 @@
+//! Making connections: names, the address policy, TCP, TLS.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polygate_pipeline::{Failure, Reason, Scheme, Target};
+use polygate_plan::Connection;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use super::stream::{Connected, Stream};
+
+/// How long an answer of the name service is used again: the resolver does not tell its own time to live.
+const NAMES_LIVE: Duration = Duration::from_secs(10);
+/// Names whose addresses are remembered.
+const MAX_NAMES: usize = 1024;
+/// Of a name with several addresses, each but the last gets this long.
+const ATTEMPT: Duration = Duration::from_secs(2);
+
+/// Which addresses may be connected to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AddressPolicy {
+    pub(super) link_local: bool,
+    pub(super) private: bool,
+}
+
+impl AddressPolicy {
+    /// For targets that the operator configured.
+    pub(super) const ALL: Self = Self { link_local: true, private: true };
+
+    /// Whether the address may be connected to.
+    pub(super) fn admits(self, ip: IpAddr) -> bool {
+        let ip = embedded(ip);
+        let link_local = match ip {
+            IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast() || ip.is_multicast(),
+            // fd00:ec2::254 is a cloud's metadata service.
+            IpAddr::V6(ip) => {
+                ip.is_unicast_link_local() || ip.is_multicast() || ip.segments()[..2] == [0xfd00, 0x0ec2]
+            }
+        };
+        if link_local {
+            return self.link_local;
+        }
+        let private = match ip {
+            IpAddr::V4(ip) => {
+                let [a, b, ..] = ip.octets();
+                ip.is_loopback() || ip.is_private() || a == 0 || (a == 100 && b & 0xc0 == 64)
+            }
+            IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local(),
+        };
+        self.private || !private
+    }
+}
+
+/// The IPv4 address that an IPv6 one stands for: mapped, or through NAT64 (RFC 6052) or 6to4 (RFC 3056).
+fn embedded(ip: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = ip else { return ip };
+    if let Some(v4) = v6.to_ipv4_mapped() {
+        return v4.into();
+    }
+    let v4 = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)).into();
+    match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        [0x2002, high, low, ..] => v4(high, low),
+        _ => Ipv6Addr::into(v6),
+    }
+}
+
+/// Makes connections for one worker.
+#[derive(Default)]
+pub(super) struct Connector {
+    names: RefCell<HashMap<Box<str>, (Instant, Rc<[IpAddr]>)>>,
+    tls: RefCell<HashMap<Option<PathBuf>, Arc<ClientConfig>>>,
+}
+
+impl Connector {
+    /// Connects to the target.
+    pub(super) async fn connect(
+        &self,
+        target: &Target,
+        connection: &Connection,
+        policy: AddressPolicy,
+    ) -> Result<Connected, Failure> {
+        let deadline = Instant::now() + connection.connect;
+        match timeout_at(deadline, self.connect_within(target, connection, policy, deadline)).await {
+            Ok(result) => result,
+            Err(_) => Err(timed_out(target, connection)),
+        }
+    }
+
+    async fn connect_within(
+        &self,
+        target: &Target,
+        connection: &Connection,
+        policy: AddressPolicy,
+        deadline: Instant,
+    ) -> Result<Connected, Failure> {
+        let addresses = self.resolve(target).await?;
+        let admitted: Vec<IpAddr> = addresses.iter().copied().filter(|&ip| policy.admits(ip)).collect();
+        if admitted.is_empty() {
+            let detail = format!("{} has no address that plugins may reach", target.host());
+            return Err(Failure::new(Reason::AddressDenied).detail(detail));
+        }
+        let mut refused = None;
+        for (index, &ip) in admitted.iter().enumerate() {
+            let attempt = TcpStream::connect(SocketAddr::new(ip, target.port()));
+            let left = deadline.saturating_duration_since(Instant::now());
+            let time = if index + 1 < admitted.len() { ATTEMPT.min(left / 2) } else { left };
+            match timeout(time, attempt).await {
+                Ok(Ok(stream)) => {
+                    // Without it small writes wait for acknowledgements; a failure costs time alone.
+                    let _ = stream.set_nodelay(true);
+                    return self.secure(target, connection, stream, ip).await;
+                }
+                Ok(Err(error)) => refused = Some(error),
+                Err(_) => refused = None,
+            }
+        }
+        Err(match refused {
+            Some(error) if error.kind() != io::ErrorKind::TimedOut => Failure::new(Reason::UpstreamRefused)
+                .detail(format!("cannot connect to {}", target.authority()))
+                .source(error)
+                .retryable(),
+            _ => timed_out(target, connection),
+        })
+    }
+
+    async fn secure(
+        &self,
+        target: &Target,
+        connection: &Connection,
+        stream: TcpStream,
+        peer: IpAddr,
+    ) -> Result<Connected, Failure> {
+        if target.scheme() == Scheme::Http {
+            return Ok(Connected::new(Stream::Plain(stream), peer));
+        }
+        let failed = |text: String| Failure::new(Reason::UpstreamTls).detail(text).retryable();
+        let config = self.config(connection).await.map_err(failed)?;
+        let name = ServerName::try_from(target.host().to_owned())
+            .map_err(|_| failed(format!("{} is not a name that a certificate can have", target.host())))?;
+        let handshake = TlsConnector::from(config).connect(name, stream);
+        let stream = handshake
+            .await
+            .map_err(|error| failed(format!("handshake with {}: {error}", target.authority())))?;
+        Ok(Connected::new(Stream::Tls(Box::new(stream)), peer))
+    }
+
+    /// The configuration that trusts the connection's authorities; files are read once, off the worker's thread.
+    async fn config(&self, connection: &Connection) -> Result<Arc<ClientConfig>, String> {
+        if let Some(config) = self.tls.borrow().get(&connection.ca_file) {
+            return Ok(config.clone());
+        }
+        let file = connection.ca_file.clone();
+        let read = tokio::task::spawn_blocking(move || crate::tls::client_config(file.as_deref()));
+        let config = read.await.map_err(|error| error.to_string())??;
+        self.tls.borrow_mut().insert(connection.ca_file.clone(), config.clone());
+        Ok(config)
+    }
+
+    async fn resolve(&self, target: &Target) -> Result<Rc<[IpAddr]>, Failure> {
+        let host = target.host();
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return Ok(Rc::new([ip]));
+        }
+        let known = self.names.borrow().get(host).cloned();
+        if let Some((expires, addresses)) = known
+            && expires > Instant::now()
+        {
+            return Ok(addresses);
+        }
+        let unresolved =
+            || Failure::new(Reason::UpstreamUnresolved).detail(format!("no address for {host}")).retryable();
+        let found = tokio::net::lookup_host((host, target.port()));
+        let found = found.await.map_err(|error| unresolved().source(error))?;
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for address in found {
+            if !addresses.contains(&address.ip()) {
+                addresses.push(address.ip());
+            }
+        }
+        if addresses.is_empty() {
+            return Err(unresolved());
+        }
+        let addresses: Rc<[IpAddr]> = addresses.into();
+        let mut names = self.names.borrow_mut();
+        if names.len() >= MAX_NAMES {
+            let now = Instant::now();
+            names.retain(|_, (expires, _)| *expires > now);
+            if names.len() >= MAX_NAMES {
+                names.clear();
+            }
+        }
+        names.insert(host.into(), (Instant::now() + NAMES_LIVE, addresses.clone()));
+        Ok(addresses)
+    }
+}
+
+fn timed_out(target: &Target, connection: &Connection) -> Failure {
+    let detail = format!("not connected to {} within {:?}", target.authority(), connection.connect);
+    Failure::new(Reason::UpstreamConnectTimeout).detail(detail).retryable()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_policy_sees_through_disguises() {
+        let careful = AddressPolicy { link_local: false, private: false };
+        for denied in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.0.1",
+            "172.16.0.1",
+            "100.64.0.1",
+            "0.0.0.0",
+            "169.254.169.254",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:7f00:1::",
+            "224.0.0.1",
+        ] {
+            assert!(!careful.admits(denied.parse().unwrap()), "{denied}");
+        }
+        for admitted in ["1.1.1.1", "100.128.0.1", "2606:4700::1111", "172.32.0.1"] {
+            assert!(careful.admits(admitted.parse().unwrap()), "{admitted}");
+        }
+        let default = AddressPolicy { link_local: false, private: true };
+        assert!(default.admits("127.0.0.1".parse().unwrap()));
+        for denied in ["169.254.169.254", "fd00:ec2::254", "::ffff:169.254.169.254"] {
+            assert!(!default.admits(denied.parse().unwrap()), "{denied}");
+        }
+        assert!(AddressPolicy::ALL.admits("169.254.169.254".parse().unwrap()));
+    }
+}

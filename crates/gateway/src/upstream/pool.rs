@@ -1,0 +1,134 @@
+//! Unused connections of a worker, by target.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use polygate_pipeline::{Scheme, Target};
+use polygate_plan::Connection;
+use tokio::time::Instant;
+
+use super::stream::Connected;
+
+/// Unused connections of all targets together; beyond, they are closed after use.
+pub(super) const MAX_IDLE: usize = 1024;
+/// How often unused connections are looked through.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// All places of a worker.
+#[derive(Default)]
+pub(super) struct Pool {
+    /// By authority as written; the few places of one authority differ in scheme or trusted authorities.
+    places: RefCell<HashMap<Box<str>, Vec<Rc<Place>>>>,
+    idle: Rc<Cell<usize>>,
+    sweeping: Cell<bool>,
+}
+
+/// Where connections to one target wait.
+pub(super) struct Place {
+    scheme: Scheme,
+    ca_file: Option<PathBuf>,
+    idle: RefCell<Vec<Idle>>,
+    total: Rc<Cell<usize>>,
+}
+
+struct Idle {
+    connected: Connected,
+    expires: Instant,
+}
+
+impl Pool {
+    /// The target's place.
+    pub(super) fn place(self: &Rc<Self>, target: &Target, connection: &Connection) -> Rc<Place> {
+        let mut places = self.places.borrow_mut();
+        let fits =
+            |place: &&Rc<Place>| place.scheme == target.scheme() && place.ca_file == connection.ca_file;
+        if let Some(found) = places.get(target.authority()).and_then(|all| all.iter().find(fits)) {
+            return found.clone();
+        }
+        let place = Rc::new(Place {
+            scheme: target.scheme(),
+            ca_file: connection.ca_file.clone(),
+            idle: RefCell::default(),
+            total: self.idle.clone(),
+        });
+        places.entry(target.authority().into()).or_default().push(place.clone());
+        drop(places);
+        self.ensure_sweeper();
+        place
+    }
+
+    /// Starts looking through the pool now and then, until there is nothing left to look at.
+    fn ensure_sweeper(self: &Rc<Self>) {
+        if self.sweeping.replace(true) {
+            return;
+        }
+        let pool = Rc::downgrade(self);
+        tokio::task::spawn_local(sweeper(pool));
+    }
+
+    /// Closes what has expired or was closed by the other end. Says whether anything is left.
+    fn sweep(&self) -> bool {
+        let now = Instant::now();
+        let mut places = self.places.borrow_mut();
+        places.retain(|_, all| {
+            all.retain(|place| {
+                let mut idle = place.idle.borrow_mut();
+                let before = idle.len();
+                idle.retain_mut(|idle| idle.expires > now && idle.connected.is_quiet());
+                place.total.set(place.total.get() - (before - idle.len()));
+                !idle.is_empty() || Rc::strong_count(place) > 1
+            });
+            !all.is_empty()
+        });
+        !places.is_empty()
+    }
+}
+
+async fn sweeper(pool: Weak<Pool>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        let Some(pool) = pool.upgrade() else { return };
+        if !pool.sweep() {
+            pool.sweeping.set(false);
+            return;
+        }
+    }
+}
+
+impl Place {
+    /// The connection that was used last, if it is still good and `admits` its address.
+    pub(super) fn take(&self, admits: impl Fn(IpAddr) -> bool) -> Option<Connected> {
+        let mut all = self.idle.borrow_mut();
+        while let Some(mut idle) = all.pop() {
+            self.total.set(self.total.get() - 1);
+            if !admits(idle.connected.peer) {
+                continue;
+            }
+            // The time is looked at only when it may matter: a dead connection mostly shows itself.
+            if idle.connected.is_quiet() && idle.expires > Instant::now() {
+                return Some(idle.connected);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request, if there is room.
+    pub(super) fn put(&self, mut connected: Connected, keep_alive: Duration, room: usize) {
+        let mut all = self.idle.borrow_mut();
+        if all.len() < room && self.total.get() < MAX_IDLE && !keep_alive.is_zero() {
+            connected.buffer.shrink();
+            self.total.set(self.total.get() + 1);
+            all.push(Idle { connected, expires: Instant::now() + keep_alive });
+        }
+    }
+
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.idle.borrow().len()
+    }
+}

@@ -1,0 +1,236 @@
+//! What both sides of the gateway need of a connection: reading into one buffer, sending a body, lazy deadlines.
+
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use polygate_http1::Outbox;
+use polygate_http1::encode::Encoder;
+use polygate_pipeline::{Body, Failure, Frame, Headers};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+
+/// The first and the largest size of one read. The size doubles while reads fill it.
+const READ_SIZES: (usize, usize) = (8 << 10, 64 << 10);
+/// With less room than this the buffer is grown before a read.
+const READ_LEAST: usize = 2 << 10;
+
+/// Bodies up to this size are copied out of the buffer they were read into.
+const SMALL: usize = 4096;
+
+/// The bytes that were read from a connection and not yet used.
+pub(crate) struct ReadBuffer {
+    pub(crate) bytes: BytesMut,
+    size: usize,
+}
+
+impl Default for ReadBuffer {
+    fn default() -> Self {
+        Self { bytes: BytesMut::new(), size: READ_SIZES.0 }
+    }
+}
+
+impl ReadBuffer {
+    /// Reads once. 0 is the end of the connection.
+    pub(crate) fn poll_read<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.bytes.capacity() - self.bytes.len() < READ_LEAST {
+            self.bytes.reserve(self.size);
+        }
+        let room = self.bytes.capacity() - self.bytes.len();
+        let read = ready!(pin!(stream.read_buf(&mut self.bytes)).poll(cx))?;
+        if read >= room.min(self.size) {
+            self.size = (self.size * 2).min(READ_SIZES.1);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Gives a large buffer back; called when the connection falls idle.
+    pub(crate) fn shrink(&mut self) {
+        self.size = READ_SIZES.0;
+        if self.bytes.is_empty() && self.bytes.capacity() > 2 * READ_SIZES.0 {
+            self.bytes = BytesMut::new();
+        }
+    }
+}
+
+/// Takes a body that is there as a whole. A small one is copied, so that the buffer stays and is read into again.
+pub(crate) fn take_whole(buffer: &mut BytesMut, length: usize) -> Bytes {
+    if length > SMALL {
+        return buffer.split_to(length).freeze();
+    }
+    let bytes = Bytes::copy_from_slice(&buffer[..length]);
+    buffer.advance(length);
+    bytes
+}
+
+/// A timer that is made once a connection and moved lazily: a deadline that moves later, as they do with each
+/// request, costs nothing until the old one fires.
+#[derive(Default)]
+pub(crate) struct Deadline {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    /// Ready once `at` is past.
+    pub(crate) fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if sleep.deadline() > at {
+            sleep.as_mut().reset(at);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= at || Instant::now() >= at {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(at);
+        }
+    }
+}
+
+/// Why a body could not be sent.
+pub(crate) enum Broken {
+    /// The body itself failed, or does not have the length it promised.
+    Body(Failure),
+    /// The connection takes no more.
+    Write,
+}
+
+/// A body on its way from where it is made to a connection.
+pub(crate) struct Transfer {
+    pub(crate) outbox: Outbox,
+    encoder: Encoder,
+    body: Body,
+    trailers: Option<Headers>,
+    pulled_all: bool,
+    pulled: u64,
+    written: u64,
+    stalled: Option<Instant>,
+}
+
+impl Transfer {
+    /// Sends `body` behind what is in `outbox` already: its head.
+    pub(crate) fn new(outbox: Outbox, encoder: Encoder, body: Body) -> Self {
+        let pulled_all = false;
+        Self { outbox, encoder, body, trailers: None, pulled_all, pulled: 0, written: 0, stalled: None }
+    }
+
+    /// The outbox, to be used again; the body is dropped.
+    pub(crate) fn into_outbox(self) -> Outbox {
+        self.outbox
+    }
+
+    /// Bytes of the body that were written, counting what stands before it as written first.
+    pub(crate) fn sent(&self) -> u64 {
+        self.pulled.saturating_sub(self.outbox.len() as u64)
+    }
+
+    /// Bytes that were written in all.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Since when the other end has taken nothing.
+    pub(crate) fn stalled(&self) -> Option<Instant> {
+        self.stalled
+    }
+
+    /// Whether the whole body was taken; what is left of it waits in the outbox.
+    pub(crate) fn has_pulled_all(&self) -> bool {
+        self.pulled_all
+    }
+
+    /// Takes what the body has ready, as far as there is room.
+    pub(crate) fn pull(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        while !self.pulled_all && !self.outbox.is_full() {
+            match self.body.poll_frame(cx) {
+                Poll::Ready(Some(Ok(Frame::Data(data)))) => {
+                    self.pulled += data.len() as u64;
+                    self.encoder.data(&mut self.outbox, data).map_err(mismatch)?;
+                }
+                Poll::Ready(Some(Ok(Frame::Trailers(fields)))) => self.trailers = Some(fields),
+                Poll::Ready(Some(Err(failure))) => return Err(failure),
+                Poll::Ready(None) => {
+                    self.encoder.end(&mut self.outbox, self.trailers.as_ref()).map_err(mismatch)?;
+                    self.pulled_all = true;
+                }
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was taken. Ready when nothing of it is left.
+    pub(crate) fn poll_push<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let written = self.written;
+        let polled = poll_write_all(&mut self.outbox, &mut self.written, stream, cx);
+        self.stalled = match (polled.is_pending(), self.stalled) {
+            (true, Some(since)) if self.written == written => Some(since),
+            (true, _) => Some(Instant::now()),
+            (false, _) => None,
+        };
+        polled
+    }
+
+    /// Sends on. Ready when the whole body is out.
+    pub(crate) fn poll<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            if let Err(failure) = self.pull(cx) {
+                return Poll::Ready(Err(Broken::Body(failure)));
+            }
+            let idle = self.outbox.is_empty();
+            if !idle && ready!(self.poll_push(stream, cx)).is_err() {
+                return Poll::Ready(Err(Broken::Write));
+            }
+            if self.pulled_all {
+                return Poll::Ready(Ok(()));
+            }
+            if idle {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+fn mismatch(error: polygate_http1::encode::LengthMismatch) -> Failure {
+    Failure::new(polygate_pipeline::Reason::Internal).detail(error.to_string())
+}
+
+/// Writes all of `outbox`, in plain writes where one slice waits and vectored ones otherwise.
+pub(crate) fn poll_write_all<S: AsyncWrite + Unpin>(
+    outbox: &mut Outbox,
+    written: &mut u64,
+    stream: &mut S,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while !outbox.is_empty() {
+        let result = match outbox.single() {
+            Some(single) => Pin::new(&mut *stream).poll_write(cx, single),
+            None => {
+                let (slices, used) = outbox.slices();
+                Pin::new(&mut *stream).poll_write_vectored(cx, &slices[..used])
+            }
+        };
+        let count = ready!(result)?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        *written += count as u64;
+        outbox.advance(count);
+    }
+    // Needed by TLS; nothing for a plain socket.
+    Pin::new(stream).poll_flush(cx)
+}

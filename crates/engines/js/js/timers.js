@@ -1,0 +1,41 @@
+// setTimeout, setInterval, setImmediate (https://html.spec.whatwg.org/multipage/timers-and-user-prompts.html).
+(function (internal, native) {
+  'use strict';
+  const live = new Map();
+  const MAX_DELAY = 2 ** 31 - 1;
+  let next = 1;
+
+  function start(callback, delay, repeat, values) {
+    if (typeof callback !== 'function') throw new TypeError('The callback of a timer must be a function');
+    delay = Number(delay);
+    // As browsers do: a delay that is no number or out of range is none.
+    if (!(delay >= 0 && delay <= MAX_DELAY)) delay = 0;
+    const id = next;
+    next = next === 0x7FFFFFFF ? 1 : next + 1;
+    native.start(id, repeat && delay < 1 ? 1 : delay, repeat);
+    live.set(id, { callback, values, repeat });
+    return id;
+  }
+
+  function stop(id) {
+    id = Number(id);
+    if (!live.delete(id)) return;
+    native.stop(id);
+  }
+
+  internal.fireTimer = (id) => {
+    const timer = live.get(id);
+    if (timer === undefined) return;
+    if (!timer.repeat) live.delete(id);
+    Reflect.apply(timer.callback, internal.global, timer.values);
+  };
+
+  return {
+    setTimeout(callback, delay = 0, ...values) { return start(callback, delay, false, values); },
+    setInterval(callback, delay = 0, ...values) { return start(callback, delay, true, values); },
+    setImmediate(callback, ...values) { return start(callback, 0, false, values); },
+    clearTimeout(id = undefined) { stop(id); },
+    clearInterval(id = undefined) { stop(id); },
+    clearImmediate(id = undefined) { stop(id); },
+  };
+})

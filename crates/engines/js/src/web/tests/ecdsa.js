@@ -1,0 +1,4 @@
+const pub = await subtle.importKey("raw", unhex("04e717115f0fb02a472e0689f56d0b93e6ce5359addade605219b1ef3a51c17e5881467500202907e349db7e8a14a4952fa54f3bff4bcf72aabe0442d31925f868"), { name: "ECDSA", namedCurve: "P-256" }, true, ["verify"]);
+ok(await subtle.verify({ name: "ECDSA", hash: "SHA-1" }, pub, unhex("d24fae93a06f82c95dac82e80f97de355568269c7b774c05b4b96fd5585e5960c215b477fae9d7f5b5d18c58d286a046c2790e7a20b3760399d2bc47a14d46c2"), utf8("m")), "SHA-1");
+ok(await subtle.verify({ name: "ECDSA", hash: "SHA-384" }, pub, unhex("29f8bba91f1ef81ed53241c6080e62d60d5392a91fee0cdb6cc020329ac9169dfe5f160d94572bb38795501cb48b534a50d95e2e4c43231697fb0307aac0554b"), utf8("m")), "SHA-384");
+ok(await subtle.verify({ name: "ECDSA", hash: "SHA-512" }, pub, unhex("f8581298efc6b135d5b66d6611ca828a36d9e88009965dca617c543ac6b9b3a458700c3228fa795ea7ce14a034a249703827bfc28eab4b443cf3cc14dd1b540b"), utf8("m")), "SHA-512");

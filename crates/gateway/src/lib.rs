@@ -25,6 +25,7 @@ mod serve;
 mod service;
 mod tls;
 mod upstream;
+mod wire;
 mod worker;
 
 pub use deployment::Deployment;

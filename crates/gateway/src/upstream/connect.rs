@@ -75,10 +75,13 @@ fn embedded(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// Addresses of a name, and until when they are used.
+type Resolved = (Instant, Rc<[IpAddr]>);
+
 /// Makes connections for one worker.
 #[derive(Default)]
 pub(super) struct Connector {
-    names: RefCell<HashMap<Box<str>, (Instant, Rc<[IpAddr]>)>>,
+    names: RefCell<HashMap<Box<str>, Resolved>>,
     tls: RefCell<HashMap<Option<PathBuf>, Arc<ClientConfig>>>,
 }
 

@@ -1,1 +1,408 @@
+//! The client against upstreams that do exactly what a test says, over real sockets.
 
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use polygate_pipeline::{BodyStream, Bytes, Frame, Headers, Reason, StatusCode, Target};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use super::*;
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let within = async { timeout(Duration::from_secs(20), test).await.expect("the test hangs") };
+    tokio::task::LocalSet::new().block_on(&runtime, within);
+}
+
+/// What an upstream does with one connection.
+enum Act {
+    /// Waits for a whole request (head, and a body that ends so), then answers.
+    Answer(&'static str, &'static str),
+    /// Answers before it reads.
+    Speak(&'static str),
+    /// Reads until the client closes, and says how much came.
+    Count,
+    /// Never answers.
+    Hang,
+}
+
+/// An upstream: for each connection a list of acts, after which it closes.
+struct Upstream {
+    address: SocketAddr,
+    connections: Rc<Cell<usize>>,
+    requests: Rc<RefCell<Vec<String>>>,
+    counted: Rc<Cell<Option<usize>>>,
+}
+
+impl Upstream {
+    async fn start(scripts: Vec<Vec<Act>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let this =
+            Self { address, connections: Rc::default(), requests: Rc::default(), counted: Rc::default() };
+        let (connections, requests, counted) =
+            (this.connections.clone(), this.requests.clone(), this.counted.clone());
+        tokio::task::spawn_local(async move {
+            for script in scripts {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                connections.set(connections.get() + 1);
+                let (requests, counted) = (requests.clone(), counted.clone());
+                tokio::task::spawn_local(async move {
+                    for act in script {
+                        perform(act, &mut stream, &requests, &counted).await;
+                    }
+                });
+            }
+        });
+        this
+    }
+
+    fn request(&self, method: Method, path: &str) -> Request {
+        Request::new(method, Target::parse(&format!("http://{}{path}", self.address)).unwrap())
+    }
+}
+
+async fn perform<S: AsyncRead + AsyncWrite + Unpin>(
+    act: Act,
+    stream: &mut S,
+    requests: &RefCell<Vec<String>>,
+    counted: &Cell<Option<usize>>,
+) {
+    match act {
+        Act::Answer(end, answer) => {
+            let mut request = Vec::new();
+            while !request.ends_with(end.as_bytes()) {
+                match stream.read_u8().await {
+                    Ok(byte) => request.push(byte),
+                    Err(_) => return,
+                }
+            }
+            requests.borrow_mut().push(String::from_utf8(request).unwrap());
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+        Act::Speak(text) => stream.write_all(text.as_bytes()).await.unwrap(),
+        Act::Count => {
+            let (mut buffer, mut count) = (vec![0; 1 << 16], 0);
+            while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+                count += read;
+            }
+            counted.set(Some(count));
+        }
+        Act::Hang => std::future::pending().await,
+    }
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const HEAD: &str = "\r\n\r\n";
+
+fn client() -> (Rc<Client>, Rc<Connection>) {
+    let connection = Connection {
+        connect: Duration::from_millis(300),
+        response: Duration::from_millis(300),
+        idle_body: Duration::from_millis(150),
+        ..Connection::default()
+    };
+    (Client::new(&Settings::default()), Rc::new(connection))
+}
+
+async fn text(response: Response) -> String {
+    String::from_utf8(response.body.collect(1 << 30).await.unwrap().0.to_vec()).unwrap()
+}
+
+async fn reason(client: &Client, connection: &Rc<Connection>, request: Request) -> Reason {
+    match client.send_to(request, connection).await {
+        Ok(response) => response.body.collect(1 << 30).await.unwrap_err().reason(),
+        Err(failure) => failure.reason(),
+    }
+}
+
+/// Frames that come as they are given, of unknown length; `None` waits for ever.
+struct Frames(Vec<Option<Frame>>);
+
+impl BodyStream for Frames {
+    fn poll_frame(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
+        match self.0.first() {
+            None => Poll::Ready(None),
+            Some(None) => Poll::Pending,
+            Some(Some(_)) => Poll::Ready(self.0.remove(0).map(Ok)),
+        }
+    }
+}
+
+fn data(text: &'static str) -> Option<Frame> {
+    Some(Frame::Data(Bytes::from_static(text.as_bytes())))
+}
+
+#[test]
+fn keeps_connections_and_uses_them_again() {
+    run(async {
+        let again = || vec![Act::Answer(HEAD, OK), Act::Answer(HEAD, OK), Act::Answer(HEAD, OK), Act::Hang];
+        let upstream = Upstream::start(vec![again(), again()]).await;
+        let (client, connection) = client();
+        for _ in 0..3 {
+            let mut request = upstream.request(Method::GET, "/a?b");
+            request.headers.append("X-Case", b"1").unwrap();
+            request.headers.append("Connection", b"x").unwrap();
+            let response = client.send_to(request, &connection).await.unwrap();
+            // A small response leaves the connection free before its body is read.
+            assert!(response.body.as_full().is_some());
+            assert_eq!(text(response).await, "ok");
+        }
+        assert_eq!(upstream.connections.get(), 1);
+        let expected = format!("GET /a?b HTTP/1.1\r\nHost: {}\r\nX-Case: 1\r\n\r\n", upstream.address);
+        assert_eq!(upstream.requests.borrow()[2], expected);
+        let place = client.0.pool.place(&upstream.request(Method::GET, "/").target, &connection);
+        assert_eq!(place.len(), 1);
+    });
+}
+
+#[test]
+fn a_kept_connection_that_died_is_replaced_once() {
+    run(async {
+        let first = || vec![Act::Answer(HEAD, OK), Act::Answer(HEAD, "")];
+        // The second request is read and not answered.
+        let upstream = Upstream::start(vec![first(), vec![Act::Answer(HEAD, OK), Act::Hang]]).await;
+        let (client, connection) = client();
+        for _ in 0..2 {
+            let response = client.send_to(upstream.request(Method::GET, "/"), &connection).await.unwrap();
+            assert_eq!(text(response).await, "ok");
+        }
+        assert_eq!((upstream.connections.get(), upstream.requests.borrow().len()), (2, 3));
+        // What may have been acted upon is not repeated.
+        let upstream = Upstream::start(vec![first(), vec![Act::Answer(HEAD, OK)]]).await;
+        let response = client.send_to(upstream.request(Method::GET, "/"), &connection).await.unwrap();
+        assert_eq!(text(response).await, "ok");
+        let post = upstream.request(Method::POST, "/");
+        assert_eq!(reason(&client, &connection, post).await, Reason::UpstreamClosed);
+        assert_eq!(upstream.connections.get(), 1);
+    });
+}
+
+#[test]
+fn a_connection_that_was_closed_while_unused_is_not_used() {
+    run(async {
+        let once = || vec![Act::Answer(HEAD, OK)];
+        let upstream = Upstream::start(vec![once(), once()]).await;
+        let (client, connection) = client();
+        for _ in 0..2 {
+            let response = client.send_to(upstream.request(Method::POST, "/"), &connection).await.unwrap();
+            assert_eq!(text(response).await, "ok");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(upstream.connections.get(), 2);
+    });
+}
+
+#[test]
+fn bodies_of_every_framing_both_ways() {
+    run(async {
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\nSum: 6\r\n\r\n";
+        let closed = "HTTP/1.1 200 OK\r\n\r\nuntil the end";
+        let script = vec![Act::Answer("0\r\nT: v\r\n\r\n", chunked), Act::Answer("hello", closed)];
+        let upstream = Upstream::start(vec![script]).await;
+        let (client, connection) = client();
+        let mut request = upstream.request(Method::POST, "/");
+        let trailers: Headers = [("T", "v"), ("Content-Length", "3")].into_iter().collect();
+        request.body = Body::stream(Frames(vec![data("he"), data("llo"), Some(Frame::Trailers(trailers))]));
+        let response = client.send_to(request, &connection).await.unwrap();
+        let (body, trailers) = response.body.collect(100).await.unwrap();
+        assert_eq!((&body[..], trailers), (&b"onetwo"[..], Some([("sum", "6")].into_iter().collect())));
+        let mut request = upstream.request(Method::POST, "/");
+        request.body = Body::full("hello");
+        let response = client.send_to(request, &connection).await.unwrap();
+        assert_eq!((response.body.length(), text(response).await.as_str()), (None, "until the end"));
+        assert_eq!(upstream.connections.get(), 1);
+        let requests = upstream.requests.borrow();
+        assert!(
+            requests[0]
+                .ends_with("Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\nT: v\r\n\r\n")
+        );
+        assert!(requests[1].ends_with("Content-Length: 5\r\n\r\nhello"));
+    });
+}
+
+#[test]
+fn an_answer_may_come_before_the_request_is_whole() {
+    run(async {
+        let early =
+            "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 413 No\r\nContent-Length: 4\r\n\r\nmuch";
+        let upstream = Upstream::start(vec![vec![Act::Speak(early), Act::Count]]).await;
+        let (client, connection) = client();
+        let mut request = upstream.request(Method::POST, "/");
+        request.body = Body::stream(Frames(vec![data("some"), None]));
+        let response = client.send_to(request, &connection).await.unwrap();
+        assert_eq!(response.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(text(response).await, "much");
+        // With the response the unfinished upload is over: its connection is closed, not kept.
+        while upstream.counted.get().is_none() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        // A large upload beside a response that is read at the same time.
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n";
+        let upstream = Upstream::start(vec![vec![Act::Answer(HEAD, answer), Act::Count]]).await;
+        let mut request = upstream.request(Method::POST, "/");
+        request.body = Body::full(vec![b'x'; 5 << 20]);
+        let response = client.send_to(request, &connection).await.unwrap();
+        assert_eq!(response.body.collect(10).await.unwrap_err().reason(), Reason::UpstreamTimeout);
+        while upstream.counted.get().is_none() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert_eq!(upstream.counted.get(), Some(5 << 20));
+    });
+}
+
+#[test]
+fn garbage_and_silence_have_reasons() {
+    run(async {
+        let (client, connection) = client();
+        for (answer, expected) in [
+            ("SSH-2.0-x\r\n", Reason::UpstreamProtocol),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                Reason::UpstreamProtocol,
+            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxy", Reason::UpstreamProtocol),
+            ("HTTP/1.1 101 Go\r\n\r\n", Reason::UpstreamProtocol),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", Reason::UpstreamProtocol),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe", Reason::UpstreamClosed),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe", Reason::UpstreamClosed),
+            ("HTTP/1.1 200", Reason::UpstreamClosed),
+            ("", Reason::UpstreamClosed),
+        ] {
+            let upstream = Upstream::start(vec![vec![Act::Answer(HEAD, answer)]]).await;
+            let request = upstream.request(Method::GET, "/");
+            assert_eq!(reason(&client, &connection, request).await, expected, "{answer:?}");
+        }
+        let upstream = Upstream::start(vec![vec![Act::Hang]]).await;
+        let request = upstream.request(Method::GET, "/");
+        assert_eq!(reason(&client, &connection, request).await, Reason::UpstreamTimeout);
+        let body = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe";
+        let upstream = Upstream::start(vec![vec![Act::Answer(HEAD, body), Act::Hang]]).await;
+        let request = upstream.request(Method::GET, "/");
+        assert_eq!(reason(&client, &connection, request).await, Reason::UpstreamTimeout);
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let request = Request::new(Method::GET, Target::parse(&format!("http://{free}/")).unwrap());
+        let failure = client.send_to(request, &connection).await.unwrap_err();
+        assert_eq!((failure.reason(), failure.is_retryable()), (Reason::UpstreamRefused, true));
+    });
+}
+
+#[test]
+fn what_stands_behind_a_response_is_never_taken_for_another() {
+    run(async {
+        let poison =
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+        let (client, connection) = client();
+        for (method, answer) in [(Method::GET, poison), (Method::HEAD, head)] {
+            let scripts =
+                vec![vec![Act::Answer(HEAD, answer), Act::Hang], vec![Act::Answer(HEAD, OK), Act::Hang]];
+            let upstream = Upstream::start(scripts).await;
+            let first = client.send_to(upstream.request(method, "/"), &connection).await.unwrap();
+            drop(first);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let second = client.send_to(upstream.request(Method::GET, "/"), &connection).await.unwrap();
+            assert_eq!(text(second).await, "ok");
+            assert_eq!(upstream.connections.get(), 2);
+        }
+    });
+}
+
+#[test]
+fn a_response_that_is_given_up_closes_its_connection() {
+    run(async {
+        let endless = "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhe";
+        let upstream = Upstream::start(vec![vec![Act::Answer(HEAD, endless), Act::Count]]).await;
+        let (client, connection) = client();
+        let response = client.send_to(upstream.request(Method::GET, "/"), &connection).await.unwrap();
+        drop(response);
+        while upstream.counted.get().is_none() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+}
+
+#[test]
+fn plugins_reach_only_what_the_policy_admits() {
+    run(async {
+        let upstream =
+            Upstream::start(vec![vec![Act::Answer(HEAD, OK), Act::Answer(HEAD, OK), Act::Hang]]).await;
+        let mut settings = Settings::default();
+        settings.outbound.private = false;
+        let careful = Client::new(&settings);
+        // A connection that the operator's own traffic left open is no way around the policy.
+        let own = careful.send_to(upstream.request(Method::GET, "/"), &Rc::new(Connection::default())).await;
+        assert_eq!(text(own.unwrap()).await, "ok");
+        let options = OutboundOptions::default();
+        let denied = careful.send(upstream.request(Method::GET, "/"), options).await.unwrap_err();
+        assert_eq!(denied.reason(), Reason::AddressDenied);
+        assert_eq!(upstream.connections.get(), 1);
+        let upstream = Upstream::start(vec![vec![Act::Answer(HEAD, OK), Act::Hang]]).await;
+        let client = Client::new(&Settings::default());
+        let sent = client.send(upstream.request(Method::GET, "/"), options).await.unwrap();
+        assert_eq!(text(sent).await, "ok");
+        let options = OutboundOptions { timeout: Some(Duration::from_millis(50)) };
+        let late = client.send(upstream.request(Method::GET, "/"), options).await.unwrap_err();
+        assert_eq!(late.reason(), Reason::UpstreamTimeout);
+    });
+}
+
+#[test]
+fn https_with_an_authority_of_ones_own() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&key).unwrap();
+    let issuer = rcgen::Issuer::new(params, key);
+    let server_key = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["localhost".to_owned()];
+    let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&server_key, &issuer).unwrap();
+    let file = std::env::temp_dir().join(format!("polygate-ca-{}.pem", std::process::id()));
+    std::fs::write(&file, authority.pem()).unwrap();
+
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let private = rustls::pki_types::PrivatePkcs8KeyDer::from(server_key.serialize_der()).into();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let handshakes = Rc::new(Cell::new(0));
+        let count = handshakes.clone();
+        tokio::task::spawn_local(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                count.set(count.get() + 1);
+                tokio::task::spawn_local(async move {
+                    let (requests, counted) = (RefCell::default(), Cell::default());
+                    for _ in 0..3 {
+                        perform(Act::Answer(HEAD, OK), &mut stream, &requests, &counted).await;
+                    }
+                });
+            }
+        });
+        let request =
+            || Request::new(Method::GET, Target::parse(&format!("https://localhost:{port}/")).unwrap());
+        let client = Client::new(&Settings::default());
+        let trusting = Rc::new(Connection { ca_file: Some(file.clone()), ..Connection::default() });
+        for _ in 0..2 {
+            assert_eq!(text(client.send_to(request(), &trusting).await.unwrap()).await, "ok");
+        }
+        assert_eq!(handshakes.get(), 1);
+        // Neither without the authority, nor over the connection that was made with it.
+        let strict = Rc::new(Connection::default());
+        assert_eq!(reason(&client, &strict, request()).await, Reason::UpstreamTls);
+    });
+    std::fs::remove_file(file).unwrap();
+}

@@ -1,8 +1,9 @@
-//! The CPU clock of one run of JavaScript: cheap while all is well, exact before anything is stopped.
+//! The CPU clock of one run of JavaScript: cheap while all is well, careful before anything is stopped.
 //!
-//! A run is measured by the monotonic clock, which costs some 20 ns to read. Only once the engine polls for an
-//! interrupt (every 10,000 branches or so) is the thread's CPU clock read, so that a run which merely lost the
-//! processor to others is not stopped for it.
+//! A run is measured by the monotonic clock, which costs some 20 ns to read. The thread's CPU clock, a system call, is
+//! read about once a millisecond at most, and again before a run is stopped or charged for more than that: what the
+//! thread spent since the last reading bounds what the run spent, so a run that merely lost the processor to others is
+//! neither stopped nor charged for it. The error is at most [`MARK_AGE`].
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -12,14 +13,17 @@ use rustix::time::{ClockId, clock_gettime};
 /// How long the job queue may go on once the CPU time is spent and scripts are being stopped.
 const GRACE: Duration = Duration::from_millis(20);
 
+/// How old a reading of the CPU clock may be when a run starts.
+const MARK_AGE: Duration = Duration::from_millis(1);
+
 /// Measures the run under way.
 pub(crate) struct RunClock {
     start: Cell<Option<Instant>>,
     /// When to look at the CPU time, on the monotonic clock.
     deadline: Cell<Option<Instant>>,
     limit: Cell<Duration>,
-    /// The monotonic time since the start, and the thread's CPU time, at the first poll.
-    base: Cell<Option<(Duration, Duration)>>,
+    /// The last reading: when, and the thread's CPU time then.
+    mark: Cell<(Instant, Duration)>,
     /// When the CPU time was found to be spent.
     spent: Cell<Option<Instant>>,
 }
@@ -30,18 +34,20 @@ impl RunClock {
             start: Cell::new(None),
             deadline: Cell::new(None),
             limit: Cell::new(Duration::ZERO),
-            base: Cell::new(None),
+            mark: Cell::new((Instant::now(), thread_cpu())),
             spent: Cell::new(None),
         }
     }
 
-    /// Begins a run of at most `limit`; `None` is a run that nothing stops.
-    pub(crate) fn start(&self, limit: Option<Duration>) {
+    /// Begins a run of at most `limit`.
+    pub(crate) fn start(&self, limit: Duration) {
         let now = Instant::now();
+        if now.saturating_duration_since(self.mark.get().0) > MARK_AGE {
+            self.mark.set((now, thread_cpu()));
+        }
         self.start.set(Some(now));
-        self.limit.set(limit.unwrap_or(Duration::MAX));
-        self.deadline.set(limit.and_then(|limit| now.checked_add(limit)));
-        self.base.set(None);
+        self.limit.set(limit);
+        self.deadline.set(now.checked_add(limit));
         self.spent.set(None);
     }
 
@@ -49,11 +55,14 @@ impl RunClock {
     pub(crate) fn stop(&self) -> Duration {
         let Some(start) = self.start.take() else { return Duration::ZERO };
         self.deadline.set(None);
-        let wall = start.elapsed();
-        match self.base.get() {
-            Some((before, cpu)) => (before + thread_cpu().saturating_sub(cpu)).min(wall),
-            None => wall,
+        let now = Instant::now();
+        let wall = now.saturating_duration_since(start);
+        if wall <= MARK_AGE {
+            return wall;
         }
+        let cpu = thread_cpu();
+        let (_, marked) = self.mark.replace((now, cpu));
+        wall.min(cpu.saturating_sub(marked))
     }
 
     /// Whether the run's CPU time is spent. Asked by the interrupt handler.
@@ -63,20 +72,10 @@ impl RunClock {
         }
         let (Some(start), Some(deadline)) = (self.start.get(), self.deadline.get()) else { return false };
         let now = Instant::now();
-        let wall = now.saturating_duration_since(start);
-        let Some((before, cpu)) = self.base.get() else {
-            self.base.set(Some((wall, thread_cpu())));
-            if now < deadline {
-                return false;
-            }
-            // A single native call took all of the time: there is no earlier reading to compare with.
-            self.spent.set(Some(now));
-            return true;
-        };
         if now < deadline {
             return false;
         }
-        let used = before + thread_cpu().saturating_sub(cpu);
+        let used = now.saturating_duration_since(start).min(thread_cpu().saturating_sub(self.mark.get().1));
         let left = self.limit.get().saturating_sub(used);
         if left.is_zero() {
             self.spent.set(Some(now));
@@ -101,4 +100,28 @@ impl RunClock {
 fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_without_the_processor_is_not_charged() {
+        let clock = RunClock::new();
+        clock.start(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!clock.is_spent());
+        assert!(clock.stop() < Duration::from_millis(5));
+    }
+
+    #[test]
+    fn time_with_the_processor_is() {
+        let clock = RunClock::new();
+        clock.start(Duration::from_millis(5));
+        let start = thread_cpu();
+        while thread_cpu() - start < Duration::from_millis(7) {}
+        assert!(clock.is_spent() && clock.was_spent());
+        assert!(clock.stop() >= Duration::from_millis(5));
+    }
 }

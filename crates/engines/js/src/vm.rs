@@ -110,6 +110,9 @@ impl Vm {
         options: VmOptions,
         setup: impl for<'js> FnOnce(&Ctx<'js>) -> JsResult<()>,
     ) -> Result<Self, CallError> {
+        // The process's first random bytes take tens of milliseconds to seed: not at some policy's expense. Should this
+        // fail, the script that asks for random bytes is told so.
+        let _ = aws_lc_rs::rand::fill(&mut [0; 1]);
         let memory = Memory::new(options.memory_limit);
         let limit = options.memory_limit;
         let exhausted = move |_: rquickjs::Error| CallError::MemoryExceeded { limit };
@@ -131,11 +134,11 @@ impl Vm {
                 .and_then(|_| if state.options.allow_eval { Ok(()) } else { harden::forbid_eval(ctx) })
                 .and_then(|()| web::install(ctx))
                 .and_then(|()| setup(ctx));
-            let result = result.map_err(|error| trace::from_error(ctx, error));
+            let result = result.map_err(|error| Box::new(trace::from_error(ctx, error)));
             pump(ctx, &state);
             result
         })?;
-        installed.map_err(|error| CallError::Script(Box::new(error)))?;
+        installed.map_err(CallError::Script)?;
         Ok(vm)
     }
 
@@ -285,7 +288,7 @@ impl VmInner {
         self.admit(scope)?;
         self.entered.set(true);
         let outer = state.scope.replace(Some(scope.clone()));
-        state.clock.start(Some(scope.cpu_left()));
+        state.clock.start(scope.cpu_left());
         let result = self.context.with(|ctx| {
             set_stack_top(&ctx);
             let result = f(&ctx);

@@ -83,7 +83,7 @@ pub(crate) fn collect(input: &CompileInput, cache: &Cache, problems: &mut Vec<Di
             Err(problem) => {
                 let problem = match &entry.file {
                     Some(file) if problem.file.is_none() => problem.at(file.clone(), entry.span),
-                    _ => problem,
+                    _ => *problem,
                 };
                 collector.problems.push(problem);
                 None
@@ -103,7 +103,7 @@ impl Collector<'_> {
         importer: Importer<'_>,
         specifier: &str,
         kind: ImportKind,
-    ) -> Result<Target, Diagnostic> {
+    ) -> Result<Target, Box<Diagnostic>> {
         let input = self.input;
         let supplied =
             input.builtins.iter().find(|(name, _)| name == specifier).map(|(_, source)| source.as_str());
@@ -127,22 +127,23 @@ impl Collector<'_> {
         }
     }
 
-    fn file(&mut self, resolved: &Resolved) -> Result<String, Diagnostic> {
+    fn file(&mut self, resolved: &Resolved) -> Result<String, Box<Diagnostic>> {
         let name = name_of(&self.root, &resolved.path);
         if self.nodes.contains_key(&name) {
             return Ok(name);
         }
         if self.nodes.len() >= MAX_MODULES {
-            return Err(Diagnostic::error("too-many-modules", format!("more than {MAX_MODULES} modules")));
+            let message = format!("more than {MAX_MODULES} modules");
+            return Err(Box::new(Diagnostic::error("too-many-modules", message)));
         }
         let size = std::fs::metadata(&resolved.path).map(|meta| meta.len());
         if size.is_ok_and(|size| size > MAX_MODULE_BYTES) {
             let message = format!("the file is longer than {MAX_MODULE_BYTES} bytes");
-            return Err(Diagnostic::error("module-too-long", message).at(name, None));
+            return Err(Box::new(Diagnostic::error("module-too-long", message).at(name, None)));
         }
         let source = std::fs::read_to_string(&resolved.path).map_err(|error| {
-            Diagnostic::error("unreadable-file", format!("the file cannot be read: {error}"))
-                .at(name.clone(), None)
+            let problem = Diagnostic::error("unreadable-file", format!("the file cannot be read: {error}"));
+            Box::new(problem.at(name.clone(), None))
         })?;
         let unit = self.cache.unit(&name, &source, resolved.hint);
         let project = !name.contains("node_modules/");
@@ -174,7 +175,7 @@ impl Collector<'_> {
                 Err(_) if may_miss(import, importer) => {
                     targets.insert(import.specifier.clone(), Target::Missing);
                 }
-                Err(problem) => self.problems.push(Resolvers::at_import(problem, name, import)),
+                Err(problem) => self.problems.push(Resolvers::at_import(*problem, name, import)),
             }
         }
         if let Some(node) = self.nodes.get_mut(name) {

@@ -93,12 +93,10 @@ impl Resolvers {
     /// `root` is canonical.
     pub(crate) fn new(root: &Path) -> Self {
         let tsconfig = root.join("tsconfig.json");
-        let tsconfig = tsconfig.is_file().then(|| {
-            TsconfigDiscovery::Manual(TsconfigOptions {
-                config_file: tsconfig,
-                references: TsconfigReferences::Auto,
-            })
-        });
+        let tsconfig = tsconfig.is_file().then_some(TsconfigDiscovery::Manual(TsconfigOptions {
+            config_file: tsconfig,
+            references: TsconfigReferences::Auto,
+        }));
         let package_import = Resolver::new(options(None, "import"));
         Self {
             root: root.to_owned(),
@@ -115,7 +113,7 @@ impl Resolvers {
         importer: Importer<'_>,
         specifier: &str,
         kind: ImportKind,
-    ) -> Result<Meaning, Diagnostic> {
+    ) -> Result<Meaning, Box<Diagnostic>> {
         let resolver = match (importer.project, kind) {
             (true, ImportKind::Require { .. }) => &self.project_require,
             (true, _) => &self.project_import,
@@ -123,7 +121,7 @@ impl Resolvers {
             (false, _) => &self.package_import,
         };
         if let Some(name) = specifier.strip_prefix("node:") {
-            return Err(node_module(importer, name));
+            return Err(Box::new(node_module(importer, name)));
         }
         match resolver.resolve(importer.directory, specifier) {
             Ok(resolution) => {
@@ -134,16 +132,16 @@ impl Resolvers {
                 };
                 let path = resolution.into_path_buf();
                 if importer.project && !self.may_import(specifier, &path) {
-                    return Err(Diagnostic::error(
-                        "import-outside-project",
-                        format!("{specifier:?} leads out of the project"),
-                    )
-                    .expected("a file inside the project or an installed package"));
+                    let message = format!("{specifier:?} leads out of the project");
+                    let problem = Diagnostic::error("import-outside-project", message);
+                    return Err(Box::new(
+                        problem.expected("a file inside the project or an installed package"),
+                    ));
                 }
                 Ok(Meaning::File(Resolved { path, hint }))
             }
             Err(ResolveError::Ignored(_)) => Ok(Meaning::Nothing),
-            Err(error) => Err(self.explain(importer, specifier, &error)),
+            Err(error) => Err(Box::new(self.explain(importer, specifier, &error))),
         }
     }
 

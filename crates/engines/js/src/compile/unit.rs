@@ -242,8 +242,8 @@ fn problems<'a>(name: &str, source: &str, found: impl Iterator<Item = &'a OxcDia
         .take(MAX_PROBLEMS)
         .map(|problem| {
             let span = problem.labels.first().map(|label| {
-                let start = u32::try_from(label.offset()).unwrap_or(0);
-                span_of(source, start, start + u32::try_from(label.len()).unwrap_or(0))
+                let start = label.offset();
+                span_of(source, start, start + label.len())
             });
             let mut diagnostic = Diagnostic::error(
                 "unreadable-script",

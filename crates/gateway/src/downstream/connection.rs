@@ -28,6 +28,9 @@ use crate::wire::{Deadline, Transfer, take_whole};
 /// How long unread bytes of a request are waited for, so that the connection can be kept, or closed without the
 /// client losing the response to a reset.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// A connection that has not sent anything yet when the worker stops gets this long to do so: its request may be
+/// under way, and closing would lose it.
+const LAST_CHANCE: Duration = Duration::from_millis(500);
 /// Bytes that are read and thrown away while a connection is being closed.
 const LINGER_BYTES: usize = 256 << 10;
 
@@ -58,9 +61,9 @@ pub(super) async fn serve<S: Service>(
         Poll::Ready(())
     })
     .await;
-    let mut idle = connection.common.timeouts.head;
+    let mut first = true;
     loop {
-        match connection.next(idle).await {
+        match connection.next(first).await {
             Next::Request(head) => {
                 if !connection.exchange(head).await {
                     break;
@@ -72,7 +75,7 @@ pub(super) async fn serve<S: Service>(
             }
             Next::Close => break,
         }
-        idle = connection.common.timeouts.idle;
+        first = false;
     }
     if Rc::strong_count(&state) > 2 {
         // A body that somebody still holds must not keep the socket open.
@@ -99,13 +102,12 @@ enum Next {
 }
 
 impl<S: Service> Connection<S> {
-    /// Reads the next head, waiting up to `idle` for its first byte.
-    async fn next(&mut self, idle: Duration) -> Next {
+    /// Reads the next head; `first` is the connection's first.
+    async fn next(&mut self, first: bool) -> Next {
         let Self { common, state, origin, parser, deadline, outbox, .. } = self;
         outbox.shrink();
         state.borrow_mut().buffer.shrink();
-        let mut idle_until = None;
-        let mut head_until = None;
+        let (mut idle_until, mut head_until, mut chance_until) = (None, None, None);
         poll_fn(|cx| {
             let state = &mut *state.borrow_mut();
             state.set_task(cx.waker());
@@ -117,18 +119,24 @@ impl<S: Service> Connection<S> {
                         Err(error) => return Poll::Ready(Next::Refuse(refusal(error))),
                     }
                 }
-                let begun = parser.has_begun(&state.buffer.bytes);
-                if state.eof || (!begun && common.stop.is_stopping()) {
+                if state.eof {
                     return Poll::Ready(Next::Close);
                 }
-                if state.poll_fill().is_pending() {
-                    let (until, pause) =
-                        if begun { (&mut head_until, common.timeouts.head) } else { (&mut idle_until, idle) };
-                    let until = *until.get_or_insert_with(|| Instant::now() + pause);
-                    ready!(deadline.poll(until, cx));
-                    let timeout = Failure::new(Reason::HeadTimeout);
-                    return Poll::Ready(if begun { Next::Refuse(timeout) } else { Next::Close });
+                if state.poll_fill().is_ready() {
+                    continue;
                 }
+                let begun = parser.has_begun(&state.buffer.bytes);
+                let (until, pause) = match (begun, first, common.stop.is_stopping()) {
+                    (true, ..) => (&mut head_until, common.timeouts.head),
+                    (false, false, true) => return Poll::Ready(Next::Close),
+                    (false, true, true) => (&mut chance_until, LAST_CHANCE),
+                    (false, true, false) => (&mut idle_until, common.timeouts.head),
+                    (false, false, false) => (&mut idle_until, common.timeouts.idle),
+                };
+                let until = *until.get_or_insert_with(|| Instant::now() + pause);
+                ready!(deadline.poll(until, cx));
+                let timeout = Failure::new(Reason::HeadTimeout);
+                return Poll::Ready(if begun { Next::Refuse(timeout) } else { Next::Close });
             }
         })
         .await

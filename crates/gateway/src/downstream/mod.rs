@@ -22,6 +22,9 @@ use crate::service::Service;
 /// After a failed accept (no file descriptors left, mostly) this long passes before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
+/// Connections that are still accepted when the worker stops: those that wait in the backlog by then.
+const MAX_LATE: usize = 4096;
+
 /// What all connections of a listener have in common.
 struct Common<S> {
     service: S,
@@ -74,7 +77,11 @@ impl Listener {
 }
 
 async fn accept<S: Service>(listener: tokio::net::TcpListener, common: Rc<Common<S>>, most: usize) {
-    loop {
+    let mut late = MAX_LATE;
+    while late > 0 {
+        if common.stop.is_stopping() {
+            late -= 1;
+        }
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,

@@ -4,6 +4,7 @@
 mod bench;
 mod process;
 mod setup;
+mod soak;
 mod test;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ enum Task {
     Test(test::Options),
     /// Measure CPU time per request against nginx in interleaved rounds.
     Bench(bench::Options),
+    /// Edit policies under load, and watch memory over many reloads.
+    Soak(soak::Options),
     /// Write the generated files of the tree (JSON Schemas) anew.
     Gen,
 }
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Soak(options) => soak::run(&options),
         Task::Gen => generate(),
     };
     match outcome {

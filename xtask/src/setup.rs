@@ -14,7 +14,8 @@ pub(crate) fn npm(folder: &str) -> Result<(), String> {
         return Ok(());
     }
     // An install without development dependencies, as `polygate dev` makes it, is not enough for tests.
-    let arguments = ["ci", "--include=dev", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+    let arguments =
+        ["ci", "--include=dev", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
     program("npm", &arguments).within(&folder).run()
 }
 

@@ -7,6 +7,7 @@ mod measure;
 mod report;
 mod servers;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -32,6 +33,12 @@ pub(crate) struct Options {
     /// Only servers whose name holds this.
     #[arg(long)]
     only: Option<String>,
+}
+
+/// The binary that `cargo build --release` makes.
+pub(crate) fn release_binary() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    crate::root().join(target).join("release/polygate")
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {

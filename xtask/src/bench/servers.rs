@@ -46,7 +46,7 @@ impl Servers {
         let upstream = nginx(&folder, "upstream", LOAD_CORE, &upstream_config(body))?;
         let peer = nginx(&folder, "peer", PROXY_CORE, &peer_config())?;
         let project = project(&folder)?;
-        let binary = crate::root().join(target()).join("release/polygate");
+        let binary = super::release_binary();
         let address = format!("127.0.0.1:{POLYGATE_PORT}");
         let arguments = [
             "-c",
@@ -78,10 +78,6 @@ impl Servers {
     pub(super) fn all(&self) -> &[Server] {
         &self.all
     }
-}
-
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
 }
 
 fn nginx(folder: &Path, name: &str, core: &str, config: &str) -> Result<Running, String> {

@@ -10,6 +10,7 @@ mod bytes;
 mod console;
 mod crypto;
 mod encoding;
+pub mod fetch;
 mod multipart;
 mod performance;
 mod script;
@@ -116,6 +117,7 @@ const SCRIPTS: &[Script] = &[
 pub(crate) fn install(ctx: &Ctx<'_>) -> Result<()> {
     script::boot(ctx)?;
     register(ctx, SCRIPTS)?;
+    fetch::install(ctx)?;
     let globals = ctx.globals();
     if !globals.contains_key("self")? {
         globals.set("self", globals.clone())?;

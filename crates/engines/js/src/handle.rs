@@ -110,6 +110,21 @@ impl State {
         }
     }
 
+    /// Stops the operations of a scope: nothing of it will run any more.
+    pub(crate) fn stop_ops(&self, scope: &Rc<CallScope>) {
+        let of_scope = |op: &PendingOp| op.scope.as_ref().is_some_and(|s| Rc::ptr_eq(s, scope));
+        let tasks: Vec<_> = self
+            .ops
+            .borrow()
+            .iter()
+            .filter(|(_, op)| of_scope(op))
+            .filter_map(|(_, op)| op.task.clone())
+            .collect();
+        for task in tasks {
+            task.abort();
+        }
+    }
+
     /// Frees all JavaScript values and stops all operations.
     pub(crate) fn clear(&self) {
         let ops = std::mem::take(&mut *self.ops.borrow_mut());

@@ -473,3 +473,34 @@ fn call_cost() {
         }
     });
 }
+
+/// Memory may run out at any allocation: every one of them must unwind.
+#[test]
+fn memory_may_run_out_anywhere() {
+    local(async {
+        let files = Files::new(&[(
+            "main.ts",
+            "class A { #x = 1; static async *gen() { for (let i = 0; ; i++) yield { i } } }
+             export const kept: any[] = [];
+             export async function f() {
+               const fill = async (n: number): Promise<any> => { kept.push(new A(), /x+/.exec('x'), new Map([[n, {}]])); await null; return n ? [await fill(n - 1), await Promise.all([fill(0), fill(1)])] : JSON.parse('[1,{\"a\":2}]') };
+               for (let i = 0; ; i++) { try { kept.push(await fill(3), `${i}`.padStart(50)); for await (const x of A.gen()) { kept.push(x); if (x.i > 5) break } } catch (e) { kept.push(e) } finally { kept.push([i]) } }
+             }",
+        )]);
+        let program = files.program(&["./main"]);
+        let entry = program.entry("./main").unwrap().to_owned();
+        let base = {
+            let vm = Vm::new(program.clone(), None, VmOptions::default(), timers).unwrap();
+            let _module = vm.load(&entry).await.unwrap();
+            vm.memory_used()
+        };
+        for step in 0..150 {
+            let options = VmOptions { memory_limit: base + 100_000 + step * 1_009, ..VmOptions::default() };
+            let vm = Vm::new(program.clone(), None, options, timers).unwrap();
+            let module = vm.load(&entry).await.unwrap();
+            let function = vm.run(&scope(1000), |ctx| module.function(ctx, "f")).unwrap().unwrap();
+            let result = vm.call(&scope(2000), &function, |_, _| Ok(()), text).await;
+            assert!(matches!(result, Err(CallError::MemoryExceeded { .. })), "step {step}: {result:?}");
+        }
+    });
+}

@@ -192,16 +192,7 @@ impl Vm {
     pub fn abort(&self, scope: &Rc<CallScope>) {
         scope.abort();
         let state = &self.0.state;
-        let tasks: Vec<_> = state
-            .ops
-            .borrow()
-            .iter()
-            .filter(|(_, op)| op.scope.as_ref().is_some_and(|s| Rc::ptr_eq(s, scope)))
-            .filter_map(|(_, op)| op.task.clone())
-            .collect();
-        for task in tasks {
-            task.abort();
-        }
+        state.stop_ops(scope);
         state.wake_where(|s| Rc::ptr_eq(s, scope));
     }
 
@@ -308,6 +299,7 @@ impl VmInner {
         }
         if spent {
             scope.set_exceeded();
+            state.stop_ops(scope);
             if out_of_grace {
                 state.die(Death::JobStorm);
             } else {

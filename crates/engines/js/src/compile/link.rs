@@ -95,7 +95,11 @@ impl Linker<'_> {
             }
             let names = self.names.get(target).cloned().unwrap_or_default();
             for imported in &import.names {
-                if names.open || names.known.contains(&imported.name) {
+                if names.known.contains(&imported.name) {
+                    continue;
+                }
+                if names.open {
+                    self.ask(target, &imported.name, &mut HashSet::new());
                     continue;
                 }
                 if node.unit.typescript && imported.passed_on {
@@ -106,6 +110,22 @@ impl Linker<'_> {
                 problems.push(missing_export(message, &imported.name, &names).at(name, Some(imported.span)));
             }
         }
+    }
+
+    /// Asks a name of the first CommonJS module that `module` exports whole: only running that one tells its names.
+    fn ask(&mut self, module: &str, name: &str, walked: &mut HashSet<String>) -> bool {
+        let Some(node) = self.graph.nodes.get(module) else { return false };
+        if !walked.insert(module.to_owned()) {
+            return false;
+        }
+        if node.unit.kind != Kind::Esm {
+            self.asked.entry(module.to_owned()).or_default().insert(name.to_owned());
+            return true;
+        }
+        node.unit.stars.iter().any(|star| match node.targets.get(star) {
+            Some(Target::Module(target)) => self.ask(target, name, walked),
+            _ => false,
+        })
     }
 
     fn entries(&mut self, input: &CompileInput, problems: &mut Vec<Diagnostic>) {

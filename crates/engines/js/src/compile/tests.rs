@@ -145,8 +145,8 @@ fn commonjs_behaves_as_in_node() {
                 "main.ts",
                 "import whole, { one, two, toString as own } from './m.cjs'; import babel, { named } from './babel.cjs'; import * as all from './dynamic.cjs';
                  import umd from './umd.cjs'; import cycle from './cycle-a.cjs'; import { starred } from './star.cjs'; import esm from './uses-esm.cjs'; import json from './uses-json.cjs';
-                 import optional from './optional.cjs'; import './sideeffect.cjs';
-                 export default () => [whole.one, one, two, typeof own, babel, named, all.made, umd, cycle, starred, esm, json, optional, (globalThis as any).effects]",
+                 import optional from './optional.cjs'; import { made } from './star.mjs'; import './sideeffect.cjs';
+                 export default () => [whole.one, one, two, typeof own, babel, named, all.made, umd, cycle, starred, esm, json, optional, (globalThis as any).effects, made]",
             ),
             ("m.cjs", "#!/usr/bin/env node\n'use strict'; exports.one = 1; Object.defineProperty(exports, 'two', { get: () => 2 }); if (false) require('./never.cjs'); if (this !== exports) throw new Error('this'); return; throw new Error('after return')"),
             ("never.cjs", "throw new Error('this file must not run')"),
@@ -161,10 +161,11 @@ fn commonjs_behaves_as_in_node() {
             ("esm.mjs", "export const x = 'x'; export default 'd'"),
             ("uses-json.cjs", "module.exports = require('./data.json').list.length"),
             ("data.json", r#"{"list": [1, 2, 3]}"#),
+            ("star.mjs", "export * from './dynamic.cjs'; export const own = 1"),
             ("optional.cjs", "try { require('not-installed') } catch (e) { module.exports = e.code }"),
             ("sideeffect.cjs", "globalThis.effects = (globalThis.effects || 0) + 1; require('./sideeffect.cjs')"),
         ],
-        r#"[1,1,2,"function","the default","the named","made by a loop","umd ./not-a-module",["a","b","a"],"starred","xdtrue",3,"MODULE_NOT_FOUND",1]"#,
+        r#"[1,1,2,"function","the default","the named","made by a loop","umd ./not-a-module",["a","b","a"],"starred","xdtrue",3,"MODULE_NOT_FOUND",1,"made by a loop"]"#,
     );
 }
 

@@ -1,0 +1,207 @@
+//! Metrics in the text format of Prometheus (exposition format 0.0.4).
+
+use std::collections::HashMap;
+use std::fmt::{Display, Write as _};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use polygate_gateway::{Histogram, Metrics};
+
+use crate::state::{Deployments, State, resident_memory};
+
+/// All metrics of the process.
+pub(super) fn text(state: &State) -> String {
+    let metrics = state.gateway().as_ref().map(polygate_gateway::Gateway::metrics).unwrap_or_default();
+    let mut out = String::new();
+    gateway(&mut out, &metrics);
+    process(&mut out, state, &state.deployments());
+    out
+}
+
+fn gateway(out: &mut String, metrics: &Metrics) {
+    let routes = sorted(&metrics.routes);
+    family(out, "polygate_exchanges_total", "counter", "Exchanges that ended, by route, status and reason.");
+    for (route, counts) in &routes {
+        for (status, reason, count) in &counts.exchanges {
+            let labels =
+                labels(&[("route", route), ("status", &status.to_string()), ("reason", reason.as_str())]);
+            sample(out, "polygate_exchanges_total", &labels, count);
+        }
+    }
+    let help = "From a request's head to its response's last byte.";
+    family(out, "polygate_exchange_duration_seconds", "histogram", help);
+    for (route, counts) in &routes {
+        histogram(out, "polygate_exchange_duration_seconds", ("route", route), &counts.duration);
+    }
+    let policies = sorted(&metrics.policies);
+    let help = "Time in a policy itself, without the layers within.";
+    family(out, "polygate_policy_duration_seconds", "histogram", help);
+    for (policy, counts) in &policies {
+        histogram(out, "polygate_policy_duration_seconds", ("policy", policy), &counts.duration);
+    }
+    family(
+        out,
+        "polygate_policy_cpu_seconds_total",
+        "counter",
+        "CPU time of a policy, as its engine measured it.",
+    );
+    for (policy, counts) in &policies {
+        let labels = labels(&[("policy", policy)]);
+        sample(out, "polygate_policy_cpu_seconds_total", &labels, counts.cpu.as_secs_f64());
+    }
+    family(out, "polygate_policy_failures_total", "counter", "Failures of a policy, by reason.");
+    for (policy, counts) in &policies {
+        for (reason, count) in &counts.failures {
+            let labels = labels(&[("policy", policy), ("reason", reason.as_str())]);
+            sample(out, "polygate_policy_failures_total", &labels, count);
+        }
+    }
+    for (name, kind, help, value) in [
+        ("polygate_exchanges_running", "gauge", "Exchanges that run now.", metrics.running),
+        ("polygate_connections", "gauge", "Open connections of clients.", metrics.connections),
+        (
+            "polygate_connections_accepted_total",
+            "counter",
+            "Connections that were accepted.",
+            metrics.accepted,
+        ),
+        (
+            "polygate_connections_refused_total",
+            "counter",
+            "Connections that were refused because there were too many.",
+            metrics.refused,
+        ),
+        (
+            "polygate_plugin_memory_bytes",
+            "gauge",
+            "Memory of the plugins' virtual machines.",
+            metrics.plugin_memory,
+        ),
+        (
+            "polygate_log_events_dropped_total",
+            "counter",
+            "Log events that were dropped because the log could not keep up.",
+            metrics.dropped_events,
+        ),
+    ] {
+        family(out, name, kind, help);
+        sample(out, name, "", value);
+    }
+}
+
+fn process(out: &mut String, state: &State, deployments: &Deployments) {
+    family(out, "polygate_reloads_total", "counter", "Changes of the project, by outcome.");
+    for (outcome, count) in [("ok", deployments.reloaded), ("refused", deployments.refusals)] {
+        sample(out, "polygate_reloads_total", &labels(&[("outcome", outcome)]), count);
+    }
+    let help = "1 while the newest change is refused and an older deployment serves on.";
+    family(out, "polygate_deployment_stale", "gauge", help);
+    sample(out, "polygate_deployment_stale", "", u8::from(deployments.stale));
+    family(out, "polygate_info", "gauge", "Version and deployment that run.");
+    let running = deployments.running.as_ref().map_or("", |running| running.deployment.id());
+    let info = labels(&[("version", state.version), ("deployment", running), ("mode", state.mode.as_str())]);
+    sample(out, "polygate_info", &info, 1);
+    if let Some(resident) = resident_memory() {
+        family(out, "process_resident_memory_bytes", "gauge", "Resident memory of the process.");
+        sample(out, "process_resident_memory_bytes", "", resident);
+    }
+    family(out, "process_start_time_seconds", "gauge", "When the process started, in seconds since 1970.");
+    let started = SystemTime::now().checked_sub(state.started.elapsed());
+    let since = started.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
+    sample(out, "process_start_time_seconds", "", format_args!("{:.3}", since.as_secs_f64()));
+}
+
+fn sorted<T>(map: &HashMap<Arc<str>, T>) -> Vec<(&str, &T)> {
+    let mut all: Vec<(&str, &T)> = map.iter().map(|(label, value)| (&**label, value)).collect();
+    all.sort_by_key(|(label, _)| *label);
+    all
+}
+
+fn family(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn sample(out: &mut String, name: &str, labels: &str, value: impl Display) {
+    let _ = writeln!(out, "{name}{labels} {value}");
+}
+
+fn histogram(out: &mut String, name: &str, label: (&str, &str), histogram: &Histogram) {
+    let mut sum = 0;
+    for (bound, count) in Histogram::bounds().iter().zip(histogram.counts) {
+        sum += count;
+        let bound = (*bound as f64 / 1e6).to_string();
+        sample(out, &format!("{name}_bucket"), &labels(&[label, ("le", &bound)]), sum);
+    }
+    sample(out, &format!("{name}_bucket"), &labels(&[label, ("le", "+Inf")]), histogram.count);
+    sample(out, &format!("{name}_sum"), &labels(&[label]), histogram.sum.as_secs_f64());
+    sample(out, &format!("{name}_count"), &labels(&[label]), histogram.count);
+}
+
+/// `{name="value",...}` with backslash, quote and line feed escaped.
+fn labels(pairs: &[(&str, &str)]) -> String {
+    let mut out = String::from("{");
+    for (index, (name, value)) in pairs.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        let _ = write!(out, "{name}=\"");
+        for c in value.chars() {
+            match c {
+                '\\' => out.push_str("\\\\"),
+                '"' => out.push_str("\\\""),
+                '\n' => out.push_str("\\n"),
+                c => out.push(c),
+            }
+        }
+        out.push('"');
+    }
+    out.push('}');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use polygate_gateway::{PolicyMetrics, RouteMetrics};
+    use polygate_pipeline::Reason;
+
+    use super::*;
+
+    #[test]
+    fn counts_become_samples() {
+        let mut duration = Histogram { count: 3, sum: Duration::from_millis(1500), ..Histogram::default() };
+        duration.counts[0] = 1;
+        duration.counts[3] = 1;
+        let route = RouteMetrics {
+            exchanges: vec![(200, Reason::Completed, 2), (502, Reason::UpstreamRefused, 1)],
+            duration: duration.clone(),
+        };
+        let policy = PolicyMetrics {
+            duration,
+            cpu: Duration::from_micros(2_500),
+            failures: vec![(Reason::PolicyCpu, 4)],
+        };
+        let metrics = Metrics {
+            routes: HashMap::from([(Arc::from("GET /a\"b"), route)]),
+            policies: HashMap::from([(Arc::from("stamp"), policy)]),
+            connections: 7,
+            ..Metrics::default()
+        };
+        let mut out = String::new();
+        gateway(&mut out, &metrics);
+        for line in [
+            "polygate_exchanges_total{route=\"GET /a\\\"b\",status=\"502\",reason=\"upstream_refused\"} 1",
+            "polygate_exchange_duration_seconds_bucket{route=\"GET /a\\\"b\",le=\"0.0001\"} 1",
+            "polygate_exchange_duration_seconds_bucket{route=\"GET /a\\\"b\",le=\"0.001\"} 2",
+            "polygate_exchange_duration_seconds_bucket{route=\"GET /a\\\"b\",le=\"60\"} 2",
+            "polygate_exchange_duration_seconds_bucket{route=\"GET /a\\\"b\",le=\"+Inf\"} 3",
+            "polygate_exchange_duration_seconds_sum{route=\"GET /a\\\"b\"} 1.5",
+            "polygate_policy_cpu_seconds_total{policy=\"stamp\"} 0.0025",
+            "polygate_policy_failures_total{policy=\"stamp\",reason=\"policy_cpu\"} 4",
+            "polygate_connections 7",
+        ] {
+            assert!(out.lines().any(|given| given == line), "{line}\n{out}");
+        }
+    }
+}

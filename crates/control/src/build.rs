@@ -1,0 +1,155 @@
+//! From a source to a deployment: load, compile, try. The same for `check`, a start and a reload.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use polygate_frontend_native::LoadOptions;
+use polygate_gateway::Deployment;
+use polygate_pipeline::{Diagnostic, World};
+use polygate_plan::{Plan, Settings};
+
+/// What the command line says in place of a project's settings.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Where clients connect.
+    pub listen: Option<SocketAddr>,
+    /// Where the admin API listens; `Some(None)` turns it off.
+    pub admin: Option<Option<SocketAddr>>,
+    /// Worker threads.
+    pub workers: Option<usize>,
+}
+
+impl Overrides {
+    fn apply(&self, settings: &mut Settings) {
+        if let Some(listen) = self.listen {
+            settings.listen.address = listen;
+        }
+        if let Some(admin) = self.admin {
+            settings.listen.admin = admin;
+        }
+        if let Some(workers) = self.workers {
+            settings.listen.workers = Some(workers);
+        }
+    }
+}
+
+/// Builds deployments of one project.
+#[derive(Clone)]
+pub struct Builder {
+    root: PathBuf,
+    worlds: Vec<Arc<dyn World>>,
+    overrides: Overrides,
+}
+
+/// What came of a build.
+pub struct Built {
+    /// The deployment, tried and ready to run; `None` when there are errors.
+    pub deployment: Option<Arc<Deployment>>,
+    /// All that is wrong, errors and warnings, by file and place.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Builder {
+    /// A builder for the project at `root`, an absolute path.
+    pub fn new(root: PathBuf, worlds: Vec<Arc<dyn World>>, overrides: Overrides) -> Self {
+        Self { root, worlds, overrides }
+    }
+
+    /// The project's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Reads the project's configuration alone.
+    pub fn plan(&self) -> (Option<Plan>, Vec<Diagnostic>) {
+        guarded(|| self.load()).unwrap_or_else(|fault| (None, vec![*fault]))
+    }
+
+    /// Loads, compiles and tries. Whatever is found is reported together: a front end's errors do not hide a
+    /// compiler's, as long as there is a plan to compile.
+    pub fn build(&self) -> Built {
+        let built = guarded(|| {
+            let (plan, mut diagnostics) = self.load();
+            let Some(plan) = plan else { return Built { deployment: None, diagnostics } };
+            let (deployment, found) = Deployment::build(plan, &self.worlds);
+            diagnostics.extend(found);
+            if let Some(deployment) = &deployment {
+                diagnostics.extend(deployment.trial());
+            }
+            let refused = diagnostics.iter().any(Diagnostic::is_error);
+            Built { deployment: deployment.filter(|_| !refused).map(Arc::new), diagnostics }
+        });
+        let mut built = built.unwrap_or_else(|fault| Built { deployment: None, diagnostics: vec![*fault] });
+        sort(&mut built.diagnostics);
+        built
+    }
+
+    fn load(&self) -> (Option<Plan>, Vec<Diagnostic>) {
+        let mut options = LoadOptions::of_process();
+        options.worlds = self.worlds.iter().map(|world| world.name().to_owned()).collect();
+        let loaded = polygate_frontend_native::load(&self.root, &options);
+        let mut plan = loaded.plan;
+        if let Some(plan) = &mut plan {
+            self.overrides.apply(&mut plan.settings);
+        }
+        (plan, loaded.diagnostics)
+    }
+}
+
+/// By file and place; what has no place comes first. Said twice is said once.
+fn sort(diagnostics: &mut Vec<Diagnostic>) {
+    diagnostics.sort_by(|a, b| (&a.file, &a.span, a.code).cmp(&(&b.file, &b.span, b.code)));
+    diagnostics.dedup();
+}
+
+/// A compiler's panic on somebody's project must not end a gateway that serves.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Box<Diagnostic>> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        Diagnostic::error(
+            "internal",
+            format!("Polygate failed while it read the project: {}", panic_text(&*panic)),
+        )
+        .expected("a report of this to the project, with what was changed last")
+        .into()
+    })
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use polygate_pipeline::Span;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_comes_before_the_project() {
+        let mut settings = Settings::default();
+        let overrides = Overrides { listen: None, admin: Some(None), workers: Some(3) };
+        overrides.apply(&mut settings);
+        assert_eq!(settings.listen.address, Settings::default().listen.address);
+        assert_eq!((settings.listen.admin, settings.listen.workers), (None, Some(3)));
+    }
+
+    #[test]
+    fn problems_are_in_order_and_said_once() {
+        let at = |file: &str, line| {
+            Diagnostic::error("x", "y").at(file, Some(Span { line, column: 1, length: 1 }))
+        };
+        let mut found = vec![at("b", 1), at("a", 9), at("a", 2), at("a", 2), Diagnostic::error("z", "y")];
+        sort(&mut found);
+        assert_eq!(found, [Diagnostic::error("z", "y"), at("a", 2), at("a", 9), at("b", 1)]);
+    }
+
+    #[test]
+    fn a_fault_of_our_own_is_a_diagnostic() {
+        let fault = guarded(|| -> () { panic!("out of cheese") }).unwrap_err();
+        assert!(fault.message.contains("out of cheese"), "{}", fault.message);
+    }
+}

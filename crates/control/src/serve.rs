@@ -1,0 +1,384 @@
+//! The owner of a running gateway: starts it, deploys what changes, stops it. `dev` and `run` are this.
+
+mod banner;
+mod error;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use polygate_gateway::{Deployment, Gateway, GatewayOptions, StartError};
+use polygate_pipeline::{Diagnostic, LogLevel};
+use polygate_plan::{LogFormat, Plan, Settings};
+use serde_json::{Map, json};
+
+pub use error::ServeError;
+
+use crate::build::{Builder, Built, Overrides};
+use crate::clock::short;
+use crate::http::bind;
+use crate::journal::{Journal, Output, Voice};
+use crate::paint::Paint;
+use crate::report::Report;
+use crate::source::Source;
+use crate::state::{Cause, Command, Mode, Reload, State};
+use crate::trace::Trace;
+use crate::watch::{Notice, Watcher};
+use crate::{admin, echo, signals};
+
+/// One of so many exchanges is X-rayed in `run` unless settings say otherwise.
+const XRAY_SAMPLE: u32 = 100;
+
+/// Changed files that a reload's line names.
+const MAX_NAMED_FILES: usize = 3;
+
+/// How a gateway is run.
+pub struct ServeOptions {
+    /// For development or for production.
+    pub mode: Mode,
+    /// The project.
+    pub source: Source,
+    /// What the command line says in place of its settings.
+    pub overrides: Overrides,
+    /// The worlds of this build.
+    pub worlds: Vec<Arc<dyn polygate_pipeline::World>>,
+    /// Whether lines for people are coloured.
+    pub paint: Paint,
+    /// The program's version.
+    pub version: &'static str,
+}
+
+/// Runs a gateway until it is told to stop.
+///
+/// # Errors
+/// See [`ServeError`]; nothing is left running then.
+pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
+    let (commands, inbox) = channel();
+    let ServeOptions { mode, source, overrides, worlds, paint, version } = options;
+    let state = State::new(version, mode, source.name(), source.root.clone(), commands.clone());
+    let output = Arc::new(Output::stdout());
+    let state = Arc::new(state);
+    signals::start(state.clone(), output.clone()).map_err(ServeError::thread)?;
+    // Watching begins before reading, so that no change falls between the two.
+    let watched = (mode == Mode::Dev).then(|| {
+        Watcher::start(&source.root, move |notice| {
+            let command = match notice {
+                Notice::Changed(files) => Command::Reload(Cause::Files(files), None),
+                Notice::Failed(error) => Command::WatchFailed(error),
+            };
+            let _ = commands.send(command);
+        })
+    });
+    let fallback = Settings::default();
+    let admin = overrides.admin.unwrap_or(fallback.listen.admin);
+    let format = if mode == Mode::Dev { LogFormat::Pretty } else { LogFormat::Json };
+    Trace::start(format, paint, output.clone());
+    let mut owner = Owner {
+        builder: Builder::new(source.root.clone(), worlds, overrides),
+        voice: Voice::new(format, paint, output.clone()),
+        state,
+        output,
+        paint,
+        admin: None,
+        journal: None,
+    };
+    let _watcher = match watched {
+        Some(Ok(watcher)) => Some(watcher),
+        Some(Err(error)) => {
+            owner.watch_failed(&error.to_string());
+            None
+        }
+        None => None,
+    };
+
+    let started = Instant::now();
+    let Built { deployment, diagnostics } = owner.builder.build();
+    match deployment {
+        Some(deployment) => owner.start(deployment, &diagnostics, started)?,
+        None if mode == Mode::Run => {
+            return Err(ServeError::Refused(diagnostics));
+        }
+        None => {
+            owner.voice.report(&Report::new(&source.root, &diagnostics));
+            owner.state.update(|deployments| deployments.refuse(diagnostics));
+            owner.start_admin(admin)?;
+            owner.voice.say(LogLevel::Warn, "nothing serves yet: mend the project, and it starts");
+        }
+    }
+    owner.run(&inbox)
+}
+
+struct Owner {
+    builder: Builder,
+    voice: Voice,
+    state: Arc<State>,
+    output: Arc<Output>,
+    paint: Paint,
+    /// Where the admin API listens, once it does.
+    admin: Option<SocketAddr>,
+    journal: Option<JoinHandle<()>>,
+}
+
+impl Owner {
+    /// Starts the gateway and what stands beside it.
+    fn start(
+        &mut self,
+        deployment: Arc<Deployment>,
+        diagnostics: &[Diagnostic],
+        started: Instant,
+    ) -> Result<(), ServeError> {
+        let settings = &deployment.plan().settings;
+        let dev = self.state.mode == Mode::Dev;
+        let format = settings.log.format.unwrap_or(if dev { LogFormat::Pretty } else { LogFormat::Json });
+        self.voice = Voice::new(format, self.paint, self.output.clone());
+        if !diagnostics.is_empty() {
+            self.voice.report(&Report::new(self.builder.root(), diagnostics));
+        }
+        self.start_admin(settings.listen.admin)?;
+        let echo = settings.dev_echo.filter(|_| dev);
+        if let Some(address) = echo {
+            let listener = bind(address).map_err(|(address, error)| ServeError::echo(address, &error))?;
+            echo::start(listener).map_err(ServeError::thread)?;
+        }
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let options = GatewayOptions {
+            address: settings.listen.address,
+            workers: settings.listen.workers.unwrap_or_else(cores).max(1),
+            xray_sample: if dev { 1 } else { settings.log.xray_sample.unwrap_or(XRAY_SAMPLE) },
+        };
+        let mut gateway = Gateway::start(&options, deployment.clone()).map_err(|error| match error {
+            StartError::Listen(address, error) => ServeError::listen(address, &error),
+            StartError::Worker(error) => ServeError::thread(error),
+            StartError::Deployment(found) => ServeError::Refused(found),
+        })?;
+        if let Some(events) = gateway.take_events() {
+            let journal = Journal::new(format, self.paint);
+            let output = self.output.clone();
+            let spawned = std::thread::Builder::new()
+                .name("polygate-journal".to_owned())
+                .spawn(move || journal.run(&events, &output))
+                .map_err(ServeError::thread)?;
+            self.journal = Some(spawned);
+        }
+        let took = started.elapsed();
+        let banner = banner::Banner {
+            state: &self.state,
+            plan: deployment.plan(),
+            address: gateway.address(),
+            workers: gateway.workers(),
+            admin: self.admin,
+            echo,
+            took,
+        };
+        self.voice.show(&banner.text(self.paint));
+        if format == LogFormat::Json {
+            self.voice.say_with(LogLevel::Info, "listening", banner.fields(deployment.id()));
+        }
+        *self.state.gateway() = Some(gateway);
+        self.state.update(|deployments| deployments.deployed(deployment.clone(), took));
+        Ok(())
+    }
+
+    fn start_admin(&mut self, address: Option<SocketAddr>) -> Result<(), ServeError> {
+        let Some(address) = address.filter(|_| self.admin.is_none()) else { return Ok(()) };
+        let listener = bind(address).map_err(|(address, error)| ServeError::admin(address, &error))?;
+        self.admin = listener.local_addr().ok();
+        admin::start(listener, self.state.clone()).map_err(ServeError::thread)
+    }
+
+    /// Does what it is told, until it is told to stop.
+    fn run(mut self, inbox: &Receiver<Command>) -> Result<(), ServeError> {
+        while let Ok(first) = inbox.recv() {
+            // Changes that came in while the last one was built are built together.
+            let mut commands = vec![first];
+            commands.extend(inbox.try_iter());
+            let mut causes = Vec::new();
+            let mut replies = Vec::new();
+            for command in commands {
+                match command {
+                    Command::Reload(cause, reply) => {
+                        causes.push(cause);
+                        replies.extend(reply);
+                    }
+                    Command::WatchFailed(error) => self.watch_failed(&error),
+                    Command::Stop(signal) => {
+                        self.stop(signal);
+                        return Ok(());
+                    }
+                }
+            }
+            if !causes.is_empty() {
+                let outcome = self.reload(&causes)?;
+                for reply in replies {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(outcome.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reload(&mut self, causes: &[Cause]) -> Result<Reload, ServeError> {
+        let started = Instant::now();
+        let Built { deployment, diagnostics } = self.builder.build();
+        let Some(deployment) = deployment else { return Ok(self.refuse(diagnostics)) };
+        if self.state.running_id().as_deref() == Some(deployment.id()) {
+            return Ok(self.unchanged());
+        }
+        let before = self.state.deployments().running;
+        let Some(before) = before else {
+            self.start(deployment.clone(), &diagnostics, started)?;
+            return Ok(Reload::Deployed(deployment.id().to_owned(), started.elapsed()));
+        };
+        let deployed = match &*self.state.gateway() {
+            Some(gateway) => gateway.deploy(&deployment),
+            None => return Ok(Reload::Unchanged),
+        };
+        if let Err(found) = deployed {
+            return Ok(self.refuse(found));
+        }
+        let took = started.elapsed();
+        self.state.update(|deployments| deployments.deployed(deployment.clone(), took));
+        if !diagnostics.is_empty() {
+            self.voice.report(&Report::new(self.builder.root(), &diagnostics));
+        }
+        let mut fields = Map::new();
+        fields.insert("deployment".into(), deployment.id().into());
+        fields.insert("took_ms".into(), json!(took.as_millis() as u64));
+        let message = format!("reloaded in {}{}", short(took), named(causes));
+        self.voice.say_with(LogLevel::Info, message, fields);
+        for (what, change) in needs_restart(before.deployment.plan(), deployment.plan()) {
+            self.voice.say(LogLevel::Warn, format!("{what} is {change} after a restart only"));
+        }
+        Ok(Reload::Deployed(deployment.id().to_owned(), took))
+    }
+
+    fn refuse(&self, diagnostics: Vec<Diagnostic>) -> Reload {
+        let report = Report::new(self.builder.root(), &diagnostics);
+        self.voice.report(&report);
+        let serves = if self.state.running_id().is_some() {
+            "the last good version serves on"
+        } else {
+            "nothing serves yet"
+        };
+        self.voice.say(LogLevel::Error, format!("change refused ({}): {serves}", report.summary()));
+        self.state.update(|deployments| deployments.refuse(diagnostics.clone()));
+        Reload::Refused(diagnostics)
+    }
+
+    fn unchanged(&self) -> Reload {
+        if self.state.deployments().stale {
+            self.state.update(|deployments| deployments.stale = false);
+            self.voice.say(LogLevel::Info, "mended: this is the version that runs");
+        }
+        Reload::Unchanged
+    }
+
+    fn watch_failed(&self, error: &str) {
+        let message = format!("files cannot be watched, so changes need a restart: {error}");
+        self.voice.say(LogLevel::Warn, message);
+    }
+
+    fn stop(mut self, signal: &str) {
+        let grace =
+            self.state.deployments().running.map(|running| running.deployment.plan().settings.timeouts.drain);
+        let gateway = self.state.gateway().take();
+        if let (Some(gateway), Some(grace)) = (gateway, grace) {
+            let running = gateway.metrics().running;
+            if running > 0 {
+                let message = format!(
+                    "{signal}: stopping once {running} running exchanges are over, in {} at the latest; again to stop at once",
+                    short(grace)
+                );
+                self.voice.say(LogLevel::Info, message);
+            }
+            let clean = gateway.stop(grace);
+            if let Some(journal) = self.journal.take() {
+                // A journal that panicked has nothing left to write.
+                let _ = journal.join();
+            }
+            if !clean {
+                self.voice.say(LogLevel::Warn, "some exchanges were cut off");
+            }
+        }
+        self.voice.say(LogLevel::Info, "stopped");
+        self.output.flush();
+    }
+}
+
+/// ` (a.ts, b.ts)`: what a reload was for.
+fn named(causes: &[Cause]) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for cause in causes {
+        match cause {
+            Cause::Files(files) => names.extend(files.iter().map(|file| file.display().to_string())),
+            Cause::Signal => names.push("SIGHUP".to_owned()),
+            Cause::Admin => names.push("admin API".to_owned()),
+        }
+    }
+    names.sort();
+    names.dedup();
+    let more = names.len().saturating_sub(MAX_NAMED_FILES);
+    names.truncate(MAX_NAMED_FILES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    if names.is_empty() { String::new() } else { format!(" ({}{more})", names.join(", ")) }
+}
+
+/// Settings that a running process cannot change, and what they would be.
+fn needs_restart(before: &Plan, after: &Plan) -> Vec<(&'static str, String)> {
+    let (old, new) = (&before.settings, &after.settings);
+    let address = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |a| a.to_string());
+    let mut changes = Vec::new();
+    if old.listen.address != new.listen.address {
+        changes.push(("the listener's address", new.listen.address.to_string()));
+    }
+    if old.listen.admin != new.listen.admin {
+        changes.push(("the admin API's address", address(new.listen.admin)));
+    }
+    if old.listen.workers != new.listen.workers {
+        let workers = new.listen.workers.map_or_else(|| "one a core".to_owned(), |n| n.to_string());
+        changes.push(("the number of workers", workers));
+    }
+    if old.dev_echo != new.dev_echo {
+        changes.push(("the echo service's address", address(new.dev_echo)));
+    }
+    if old.log.format != new.log.format {
+        changes.push(("the log's format", format!("{:?}", new.log.format).to_lowercase()));
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_names_what_it_is_for() {
+        assert_eq!(named(&[Cause::Files(vec!["b.ts".into(), "a.ts".into()])]), " (a.ts, b.ts)");
+        let many = Cause::Files((0..5).map(|n| format!("{n}.ts").into()).collect());
+        assert_eq!(named(&[many]), " (0.ts, 1.ts, 2.ts and 2 more)");
+        assert_eq!(named(&[Cause::Signal]), " (SIGHUP)");
+    }
+
+    #[test]
+    fn settings_that_need_a_restart_are_named() {
+        let plan = |settings| Plan {
+            root: "/".into(),
+            settings,
+            variables: Default::default(),
+            policies: Vec::new(),
+            routes: Vec::new(),
+        };
+        let (before, mut after) = (Settings::default(), Settings::default());
+        after.listen.admin = None;
+        after.listen.workers = Some(2);
+        let changes = needs_restart(&plan(before.clone()), &plan(after));
+        assert_eq!(
+            changes,
+            [("the admin API's address", "off".to_owned()), ("the number of workers", "2".to_owned())]
+        );
+        assert!(needs_restart(&plan(before.clone()), &plan(before)).is_empty());
+    }
+}

@@ -1,0 +1,184 @@
+//! What the gateway's owner knows: which deployment runs, which was refused last, and whether it is stopping.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use polygate_gateway::{Deployment, Gateway};
+use polygate_pipeline::Diagnostic;
+use tokio::sync::oneshot;
+
+/// How a gateway is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// For whoever writes policies: watches, and shows each request.
+    Dev,
+    /// For production.
+    Run,
+}
+
+impl Mode {
+    /// The command's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Mode::Dev => "dev",
+            Mode::Run => "run",
+        }
+    }
+}
+
+/// What the owner is told to do.
+pub(crate) enum Command {
+    /// Build the project again and deploy it.
+    Reload(Cause, Option<oneshot::Sender<Reload>>),
+    /// Watching may miss changes.
+    WatchFailed(String),
+    /// Finish running exchanges, then end.
+    Stop(&'static str),
+}
+
+/// Why a reload was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Files changed; relative to the root.
+    Files(Vec<PathBuf>),
+    /// SIGHUP.
+    Signal,
+    /// The admin API.
+    Admin,
+}
+
+/// What came of a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reload {
+    /// The new deployment runs.
+    Deployed(String, Duration),
+    /// It is the one that runs already.
+    Unchanged,
+    /// The old deployment serves on.
+    Refused(Vec<Diagnostic>),
+}
+
+/// The deployment that runs.
+#[derive(Clone)]
+pub(crate) struct Running {
+    /// It, immutable.
+    pub(crate) deployment: Arc<Deployment>,
+    /// Since when.
+    pub(crate) since: SystemTime,
+    /// How long it took to load, compile, try and swap in.
+    pub(crate) took: Duration,
+}
+
+/// A change that was refused.
+#[derive(Debug, Clone)]
+pub(crate) struct Refused {
+    /// When.
+    pub(crate) at: SystemTime,
+    /// Why.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// The deployments of a process.
+#[derive(Clone, Default)]
+pub(crate) struct Deployments {
+    /// What runs.
+    pub(crate) running: Option<Running>,
+    /// What was refused last.
+    pub(crate) refused: Option<Refused>,
+    /// Whether what was refused is newer than what runs.
+    pub(crate) stale: bool,
+    /// Deployments that went live after the first one.
+    pub(crate) reloaded: u64,
+    /// Changes that were refused.
+    pub(crate) refusals: u64,
+}
+
+impl Deployments {
+    pub(crate) fn deployed(&mut self, deployment: Arc<Deployment>, took: Duration) {
+        self.reloaded += u64::from(self.running.is_some());
+        self.running = Some(Running { deployment, since: SystemTime::now(), took });
+        self.stale = false;
+    }
+
+    pub(crate) fn refuse(&mut self, diagnostics: Vec<Diagnostic>) {
+        self.refused = Some(Refused { at: SystemTime::now(), diagnostics });
+        self.refusals += 1;
+        self.stale = true;
+    }
+}
+
+/// Shared by the owner, the admin API and the signals' task. None of its locks is taken by a worker.
+pub(crate) struct State {
+    pub(crate) version: &'static str,
+    pub(crate) mode: Mode,
+    pub(crate) project: String,
+    pub(crate) root: PathBuf,
+    pub(crate) started: Instant,
+    pub(crate) commands: Sender<Command>,
+    gateway: Mutex<Option<Gateway>>,
+    deployments: Mutex<Deployments>,
+    stopping: AtomicBool,
+}
+
+impl State {
+    pub(crate) fn new(
+        version: &'static str,
+        mode: Mode,
+        project: String,
+        root: PathBuf,
+        commands: Sender<Command>,
+    ) -> Self {
+        Self {
+            version,
+            mode,
+            project,
+            root,
+            started: Instant::now(),
+            commands,
+            gateway: Mutex::default(),
+            deployments: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// The gateway, once it has started and until it stops.
+    pub(crate) fn gateway(&self) -> MutexGuard<'_, Option<Gateway>> {
+        // A panic in an observer leaves the gateway as it was.
+        self.gateway.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The deployments as they are now.
+    pub(crate) fn deployments(&self) -> Deployments {
+        self.deployments.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Deployments)) {
+        change(&mut self.deployments.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The id of the deployment that runs.
+    pub(crate) fn running_id(&self) -> Option<String> {
+        let deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        deployments.running.as_ref().map(|running| running.deployment.id().to_owned())
+    }
+
+    /// Says that the process is stopping; true when it had been said before.
+    pub(crate) fn stop(&self) -> bool {
+        self.stopping.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+/// Resident memory of the process in bytes; `None` where it cannot be told.
+pub(crate) fn resident_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}

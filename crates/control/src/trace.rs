@@ -1,0 +1,106 @@
+//! Lines of the libraries' and the data plane's own log (`tracing`), warnings and errors alone, in the journal's
+//! format.
+
+use std::fmt::{Debug, Write as _};
+use std::sync::Arc;
+
+use polygate_pipeline::LogLevel;
+use polygate_plan::LogFormat;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::journal::{Output, Voice};
+use crate::paint::Paint;
+
+/// Takes events of this process's own crates.
+pub(crate) struct Trace {
+    voice: Voice,
+}
+
+impl Trace {
+    /// Becomes the process's subscriber. One that is there already stays.
+    pub(crate) fn start(format: LogFormat, paint: Paint, output: Arc<Output>) {
+        let _ = tracing::subscriber::set_global_default(Self { voice: Voice::new(format, paint, output) });
+    }
+}
+
+impl Subscriber for Trace {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() <= Level::WARN && metadata.target().starts_with("polygate")
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        let level = if *event.metadata().level() == Level::ERROR { LogLevel::Error } else { LogLevel::Warn };
+        self.voice.say(level, format!("{}{}", line.message, line.fields));
+    }
+
+    // Spans are not kept: lines stand for themselves.
+    fn new_span(&self, _span: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &Id, _values: &Record<'_>) {}
+
+    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
+
+    fn enter(&self, _span: &Id) {}
+
+    fn exit(&self, _span: &Id) {}
+}
+
+#[derive(Default)]
+struct Line {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn warnings_of_our_own_become_lines() {
+        let shared = Shared::default();
+        let voice = Voice::new(LogFormat::Pretty, Paint::new(false), Arc::new(Output::to(shared.clone())));
+        tracing::subscriber::with_default(Trace { voice }, || {
+            tracing::warn!(target: "polygate_gateway::x", error = "no more files", worker = 1, "cannot accept");
+            tracing::info!(target: "polygate_gateway::x", "not told");
+            tracing::error!(target: "hyper::x", "not ours");
+        });
+        let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text, "cannot accept error=no more files worker=1\n");
+    }
+}

@@ -20,6 +20,9 @@ native.ready({
     policies.set(name, { run, options });
     return (response, request, context) => run(response, request, context, options, name);
   },
+  // Handlers of this module have options; a project's own do not.
+  handler: (run, options) => (request, context) => run(request, context, options),
+  template: (run) => (request, context) => run(request, context, environment),
 });
 
 export {

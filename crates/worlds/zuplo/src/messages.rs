@@ -1,0 +1,57 @@
+//! Requests and responses in and out of the VM, by the engine's own classes.
+
+use polygate_engine_js::rquickjs::{Ctx, Object, Result as JsResult, Value};
+use polygate_engine_js::web::fetch;
+use polygate_pipeline::{Request, Response};
+
+/// What a value is, as far as policies may return it.
+pub(crate) enum Kind<'js> {
+    Request(Object<'js>),
+    Response(Object<'js>),
+    Other,
+}
+
+/// Looks at a policy's result.
+pub(crate) fn kind<'js>(value: &Value<'js>) -> Kind<'js> {
+    let Some(object) = value.as_object() else { return Kind::Other };
+    if fetch::is_response(value) {
+        Kind::Response(object.clone())
+    } else if fetch::is_request(value) {
+        Kind::Request(object.clone())
+    } else {
+        Kind::Other
+    }
+}
+
+/// An object of the runtime module's request class.
+pub(crate) fn wrap_request<'js>(
+    ctx: &Ctx<'js>,
+    request: Request,
+    prototype: &Object<'js>,
+) -> JsResult<Object<'js>> {
+    fetch::wrap_request(ctx, request, Some(prototype))
+}
+
+/// Puts `request` in the place of what the object stood for; gives it back when it has another method or URL now.
+pub(crate) fn put_request<'js>(
+    ctx: &Ctx<'js>,
+    object: &Object<'js>,
+    request: Request,
+) -> JsResult<Option<Request>> {
+    fetch::put_request(ctx, object.as_value(), request)
+}
+
+/// Moves the request out of its object, which goes on showing the head.
+pub(crate) fn take_request<'js>(ctx: &Ctx<'js>, object: &Object<'js>) -> JsResult<Request> {
+    fetch::take_request(ctx, object.as_value())
+}
+
+/// A response object.
+pub(crate) fn wrap_response<'js>(ctx: &Ctx<'js>, response: Response) -> JsResult<Object<'js>> {
+    fetch::wrap_response(ctx, response, None)
+}
+
+/// Moves the response out of its object.
+pub(crate) fn take_response<'js>(ctx: &Ctx<'js>, object: &Object<'js>) -> JsResult<Response> {
+    fetch::take_response(ctx, object.as_value())
+}

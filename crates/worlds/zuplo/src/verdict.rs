@@ -1,0 +1,79 @@
+//! What a result of JavaScript means.
+
+use polygate_engine_js::rquickjs::{Ctx, Error, Object, Result as JsResult, Value};
+use polygate_pipeline::{Body, Request, Response, StatusCode};
+
+use crate::binding::function;
+use crate::live::Live;
+use crate::messages::{self, Kind};
+use crate::session::Session;
+
+/// What an inbound policy or a request hook wants.
+pub(crate) enum Verdict {
+    /// Go on with this request.
+    Continue(Request),
+    /// Nothing within runs.
+    Answer(Response),
+    /// It returned neither: what it was.
+    Wrong(String),
+}
+
+/// What an outbound policy or a handler gave.
+pub(crate) enum Handled {
+    Response(Response),
+    /// What it was in place of a response.
+    Wrong(String),
+}
+
+/// An inbound policy's result.
+pub(crate) fn inbound<'js>(
+    ctx: &Ctx<'js>,
+    value: &Value<'js>,
+    live: &Live,
+    session: &std::rc::Rc<Session>,
+) -> JsResult<Verdict> {
+    let own = session.request(ctx).ok_or(Error::Unknown)?;
+    if value.is_undefined() || value == own.as_value() {
+        return messages::take_request(ctx, &own).map(Verdict::Continue);
+    }
+    match messages::kind(value) {
+        Kind::Response(response) => messages::take_response(ctx, &response).map(Verdict::Answer),
+        Kind::Request(request) => {
+            let context = session.made_context(ctx).ok_or(Error::Unknown)?;
+            let adopted: Object<'js> = function(ctx, &live.hooks().adopt)?.call((request, own, context))?;
+            session.set_request(ctx, &adopted);
+            messages::take_request(ctx, &adopted).map(Verdict::Continue)
+        }
+        Kind::Other => describe(ctx, value, live).map(Verdict::Wrong),
+    }
+}
+
+/// An outbound policy's result.
+pub(crate) fn outbound<'js>(ctx: &Ctx<'js>, value: &Value<'js>, live: &Live) -> JsResult<Handled> {
+    match messages::kind(value) {
+        Kind::Response(response) => messages::take_response(ctx, &response).map(Handled::Response),
+        _ => describe(ctx, value, live).map(Handled::Wrong),
+    }
+}
+
+/// A handler's result: a response, or any value that JSON can express.
+pub(crate) fn handler<'js>(ctx: &Ctx<'js>, value: Value<'js>, live: &Live) -> JsResult<Handled> {
+    match messages::kind(&value) {
+        Kind::Response(response) => messages::take_response(ctx, &response).map(Handled::Response),
+        Kind::Request(_) => describe(ctx, &value, live).map(Handled::Wrong),
+        Kind::Other => match ctx.json_stringify(value.clone())? {
+            Some(json) => {
+                let mut response = Response::new(StatusCode::OK);
+                response.headers.set("content-type", b"application/json").map_err(|_| Error::Unknown)?;
+                response.body = Body::full(json.to_string()?);
+                Ok(Handled::Response(response))
+            }
+            // Nothing to send: most likely a `return` was forgotten.
+            None => describe(ctx, &value, live).map(Handled::Wrong),
+        },
+    }
+}
+
+fn describe<'js>(ctx: &Ctx<'js>, value: &Value<'js>, live: &Live) -> JsResult<String> {
+    function(ctx, &live.hooks().describe)?.call((value.clone(),))
+}

@@ -11,7 +11,6 @@
 //   domException(name, message)  a DOMException to throw
 //   usv(value)                   ToString, lone surrogates replaced
 //   inspect                      the symbol of a method (depth, options) => string that console.log calls
-//   spawnTimer ...               set by the scripts that own them
 (function (global) {
   'use strict';
   const scripts = new Map();
@@ -23,7 +22,6 @@
   const Shared = global.SharedArrayBuffer;
   const Dom = global.DOMException;
   const call = Function.prototype.call;
-  const wellFormed = call.bind(String.prototype.toWellFormed);
   const taggedName = call.bind(
     Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array).prototype, Symbol.toStringTag).get);
 
@@ -85,7 +83,8 @@
       return new Dom(message, name);
     },
     usv(value) {
-      return wellFormed(`${value}`);
+      // The method is looked up, not called through a bound one, for speed: the native side checks what it is given.
+      return (typeof value === 'string' ? value : `${value}`).toWellFormed();
     },
     inspect: Symbol('inspect'),
   };

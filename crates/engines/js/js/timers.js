@@ -1,7 +1,6 @@
 // setTimeout, setInterval, setImmediate (https://html.spec.whatwg.org/multipage/timers-and-user-prompts.html).
 (function (internal, native) {
   'use strict';
-  const live = new Map();
   const MAX_DELAY = 2 ** 31 - 1;
   let next = 1;
 
@@ -12,23 +11,16 @@
     if (!(delay >= 0 && delay <= MAX_DELAY)) delay = 0;
     const id = next;
     next = next === 0x7FFFFFFF ? 1 : next + 1;
-    native.start(id, repeat && delay < 1 ? 1 : delay, repeat);
-    live.set(id, { callback, values, repeat });
+    native.start(id, repeat && delay < 1 ? 1 : delay, repeat, () => {
+      Reflect.apply(callback, internal.global, values);
+    });
     return id;
   }
 
   function stop(id) {
     id = Number(id);
-    if (!live.delete(id)) return;
-    native.stop(id);
+    if (Number.isInteger(id) && id > 0 && id <= 0x7FFFFFFF) native.stop(id);
   }
-
-  internal.fireTimer = (id) => {
-    const timer = live.get(id);
-    if (timer === undefined) return;
-    if (!timer.repeat) live.delete(id);
-    Reflect.apply(timer.callback, internal.global, timer.values);
-  };
 
   return {
     setTimeout(callback, delay = 0, ...values) { return start(callback, delay, false, values); },

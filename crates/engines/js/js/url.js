@@ -9,6 +9,7 @@
   let listOf;
   let adopt;
   let update;
+  let setSearch;
 
   function component(text) {
     if (text.indexOf('+') !== -1) text = text.replaceAll('+', ' ');
@@ -19,10 +20,14 @@
   function parseQuery(text) {
     const list = [];
     if (text === '') return list;
+    const plain = text.indexOf('%') === -1 && text.indexOf('+') === -1;
     for (const part of text.split('&')) {
       if (part === '') continue;
       const at = part.indexOf('=');
-      if (at === -1) list.push(component(part), '');
+      if (plain) {
+        if (at === -1) list.push(part, '');
+        else list.push(part.slice(0, at), part.slice(at + 1));
+      } else if (at === -1) list.push(component(part), '');
       else list.push(component(part.slice(0, at)), component(part.slice(at + 1)));
     }
     return list;
@@ -227,7 +232,7 @@
     }
 
     #changed() {
-      if (this.#url !== null) this.#url.search = serialise(this.#list);
+      if (this.#url !== null) setSearch(this.#url, serialise(this.#list));
     }
   }
   internal.idl(URLSearchParams);
@@ -248,15 +253,11 @@
   class URL {
     #href;
     #params = null;
-    #parsed = false;
-    // Offsets into the href, valid when #parsed.
-    #scheme = 0;
-    #user = -1; // start of the credentials, -1 without authority
-    #host = 0;
-    #port = 0; // the end of the host name; a colon stands there when there is a port
-    #path = 0;
-    #query = 0;
-    #hash = 0;
+    // Offsets into the href, found when first asked for: the end of the scheme, the start of the credentials (-1 without
+    // authority), the start and end of the host name, the starts of path, query and fragment.
+    #at = null;
+
+    static { setSearch = (url, query) => url.#set('search', query); }
 
     constructor(url, base = undefined) {
       if (arguments.length < 1) throw new TypeError('URL needs a string');
@@ -277,6 +278,7 @@
     }
 
     #locate() {
+      if (this.#at !== null) return this.#at;
       const href = this.#href;
       const scheme = href.indexOf(':') + 1;
       let hash = href.indexOf('#', scheme);
@@ -284,36 +286,27 @@
       let query = href.indexOf('?', scheme);
       if (query === -1 || query > hash) query = hash;
       let path = scheme;
+      let user = -1;
+      let host = path;
+      let port = path;
       if (href.startsWith('//', scheme)) {
-        const start = scheme + 2;
-        path = href.indexOf('/', start);
+        user = scheme + 2;
+        path = href.indexOf('/', user);
         if (path === -1 || path > query) path = query;
         const at = href.lastIndexOf('@', path - 1);
-        this.#user = start;
-        this.#host = at < start ? start : at + 1;
+        host = at < user ? user : at + 1;
         const colon = href.lastIndexOf(':', path - 1);
-        this.#port = colon < this.#host || href[path - 1] === ']' ? path : colon;
-      } else {
-        this.#user = -1;
-        this.#host = this.#port = path;
+        port = colon < host || href[path - 1] === ']' ? path : colon;
+      } else if (href.startsWith('/.//', scheme)) {
         // A path that begins with two slashes is told from an authority by "/.".
-        if (href.startsWith('/.//', scheme)) path += 2;
+        path += 2;
       }
-      this.#scheme = scheme;
-      this.#path = path;
-      this.#query = query;
-      this.#hash = hash;
-      this.#parsed = true;
-      return href;
-    }
-
-    #text() {
-      return this.#parsed ? this.#href : this.#locate();
+      return (this.#at = { scheme, user, host, port, path, query, hash });
     }
 
     #replace(href) {
       this.#href = href;
-      this.#parsed = false;
+      this.#at = null;
     }
 
     #set(component, value) {
@@ -340,56 +333,55 @@
     }
 
     get protocol() {
-      const href = this.#text();
-      return href.slice(0, this.#scheme);
+      return this.#href.slice(0, this.#locate().scheme);
     }
     set protocol(value) { this.#set('protocol', value); }
 
     get username() {
-      const href = this.#text();
-      if (this.#user === -1 || this.#host === this.#user) return '';
-      const text = href.slice(this.#user, this.#host - 1);
+      const { user, host } = this.#locate();
+      if (user === -1 || host === user) return '';
+      const text = this.#href.slice(user, host - 1);
       const colon = text.indexOf(':');
       return colon === -1 ? text : text.slice(0, colon);
     }
     set username(value) { this.#set('username', value); }
 
     get password() {
-      const href = this.#text();
-      if (this.#user === -1 || this.#host === this.#user) return '';
-      const text = href.slice(this.#user, this.#host - 1);
+      const { user, host } = this.#locate();
+      if (user === -1 || host === user) return '';
+      const text = this.#href.slice(user, host - 1);
       const colon = text.indexOf(':');
       return colon === -1 ? '' : text.slice(colon + 1);
     }
     set password(value) { this.#set('password', value); }
 
     get host() {
-      const href = this.#text();
-      return this.#user === -1 ? '' : href.slice(this.#host, this.#path);
+      const { user, host, path } = this.#locate();
+      return user === -1 ? '' : this.#href.slice(host, path);
     }
     set host(value) { this.#set('host', value); }
 
     get hostname() {
-      const href = this.#text();
-      return this.#user === -1 ? '' : href.slice(this.#host, this.#port);
+      const { user, host, port } = this.#locate();
+      return user === -1 ? '' : this.#href.slice(host, port);
     }
     set hostname(value) { this.#set('hostname', value); }
 
     get port() {
-      const href = this.#text();
-      return this.#user === -1 ? '' : href.slice(this.#port + 1, this.#path);
+      const { user, port, path } = this.#locate();
+      return user === -1 ? '' : this.#href.slice(port + 1, path);
     }
     set port(value) { this.#set('port', value); }
 
     get pathname() {
-      const href = this.#text();
-      return href.slice(this.#path, this.#query);
+      const { path, query } = this.#locate();
+      return this.#href.slice(path, query);
     }
     set pathname(value) { this.#set('pathname', value); }
 
     get search() {
-      const href = this.#text();
-      return this.#hash - this.#query < 2 ? '' : href.slice(this.#query, this.#hash);
+      const { query, hash } = this.#locate();
+      return hash - query < 2 ? '' : this.#href.slice(query, hash);
     }
     set search(value) {
       this.#set('search', value);
@@ -398,16 +390,14 @@
 
     get searchParams() {
       if (this.#params === null) {
-        const binding = { set search(query) { bind(query); } };
-        const bind = (query) => this.#set('search', query);
-        this.#params = adopt(binding, this.search.slice(1));
+        this.#params = adopt(this, this.search.slice(1));
       }
       return this.#params;
     }
 
     get hash() {
-      const href = this.#text();
-      return href.length - this.#hash < 2 ? '' : href.slice(this.#hash);
+      const { hash } = this.#locate();
+      return this.#href.length - hash < 2 ? '' : this.#href.slice(hash);
     }
     set hash(value) { this.#set('hash', value); }
 

@@ -31,4 +31,5 @@ mod console;
 mod crypto;
 mod encoding;
 mod events;
+mod timers;
 mod url;

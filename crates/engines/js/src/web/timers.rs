@@ -8,8 +8,8 @@ use std::time::Duration;
 use rquickjs::{Ctx, Exception, Function, Object, Result};
 use tokio::time::sleep;
 
-use super::script::internal;
 use crate::handle::VmHandle;
+use crate::kept::Kept;
 use crate::ops::{self, OpId};
 
 /// Most live timers of one VM.
@@ -17,13 +17,15 @@ const MAX_TIMERS: usize = 1_000;
 
 type Live = Rc<RefCell<HashMap<u32, OpId>>>;
 
-/// Puts the functions of `js/timers.js` on `native`: `start(id, delay, repeat)` calls `internal.fireTimer(id)` after
-/// the delay in milliseconds, `stop(id)` forgets it.
+/// Puts the functions of `js/timers.js` on `native`: `start(id, delay, repeat, run)` calls `run()` after the delay in
+/// milliseconds, `stop(id)` forgets it. `run` is kept by the operation, so that it goes when its scope is aborted.
 pub(super) fn natives<'js>(ctx: &Ctx<'js>, native: &Object<'js>) -> Result<()> {
     let live: Live = Rc::default();
     let of_start = live.clone();
-    let start = move |ctx: Ctx<'_>, id: u32, delay: f64, repeat: bool| -> Result<()> {
-        start(&ctx, &of_start, id, Duration::from_secs_f64((delay / 1e3).clamp(0.0, 2_147_483.647)), repeat)
+    let start = move |ctx: Ctx<'js>, id: u32, delay: f64, repeat: bool, run: Function<'js>| -> Result<()> {
+        // Clamped, so that the conversion cannot fail; a NaN was made 0 by the script.
+        let delay = Duration::from_secs_f64((delay / 1e3).clamp(0.0, 2_147_483.647));
+        start(&ctx, &of_start, id, delay, repeat, run)
     };
     native.set("start", Function::new(ctx.clone(), start)?)?;
     let stop = move |ctx: Ctx<'_>, id: u32| {
@@ -35,35 +37,44 @@ pub(super) fn natives<'js>(ctx: &Ctx<'js>, native: &Object<'js>) -> Result<()> {
     native.set("stop", Function::new(ctx.clone(), stop)?)
 }
 
-fn start(ctx: &Ctx<'_>, live: &Live, id: u32, delay: Duration, repeat: bool) -> Result<()> {
-    if VmHandle::try_of(ctx).is_none() {
+fn start<'js>(
+    ctx: &Ctx<'js>,
+    live: &Live,
+    id: u32,
+    delay: Duration,
+    repeat: bool,
+    run: Function<'js>,
+) -> Result<()> {
+    let Some(vm) = VmHandle::try_of(ctx) else {
         return Err(Exception::throw_internal(ctx, "timers need a VM"));
-    }
+    };
     if live.borrow().len() >= MAX_TIMERS {
         return Err(Exception::throw_range(ctx, &format!("more than {MAX_TIMERS} timers are live")));
     }
-    let of_op = Entry { live: live.clone(), id };
+    let entry = Entry { live: live.clone(), id };
+    let run = vm.keep(ctx, run.into_value());
     let op = ops::spawn_op(ctx, move |op| async move {
-        if repeat {
-            loop {
-                sleep(delay).await;
-                if !op.run(|ctx| fire(ctx, id)) {
-                    return;
-                }
+        let entry = entry;
+        while repeat {
+            sleep(delay).await;
+            if !op.run(|ctx| call(ctx, &run)) {
+                return;
             }
         }
         sleep(delay).await;
         // Given back before the callback runs, which may set as many timers again.
-        drop(of_op);
-        op.finish(|ctx| fire(ctx, id));
+        drop(entry);
+        op.finish(move |ctx| call(ctx, &run));
     })?;
     live.borrow_mut().insert(id, op);
     Ok(())
 }
 
-fn fire(ctx: &Ctx<'_>, id: u32) -> Result<()> {
-    let fire: Function = internal(ctx)?.get("fireTimer")?;
-    fire.call((id,))
+fn call(ctx: &Ctx<'_>, run: &Kept) -> Result<()> {
+    match run.function(ctx) {
+        Some(run) => run.call(()),
+        None => Ok(()),
+    }
 }
 
 /// Takes the timer out of the live ones, also when its operation is dropped with its scope.

@@ -13,6 +13,8 @@ mod key;
 mod okp;
 mod rsa;
 
+use std::cell::RefCell;
+
 use aws_lc_rs::rand;
 use rquickjs::{Ctx, Exception, Function, Object, Result, Value};
 
@@ -37,22 +39,43 @@ pub(super) fn natives<'js>(ctx: &Ctx<'js>, native: &Object<'js>) -> Result<()> {
     okp::natives(ctx, native)
 }
 
-fn fill<const N: usize>(ctx: &Ctx<'_>) -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    rand::fill(&mut bytes).map_err(|_| Exception::throw_internal(ctx, "no entropy"))?;
-    Ok(bytes)
+/// Random bytes that are drawn at once, since a draw costs far more than a copy. Each is given out once, then erased.
+const POOL: usize = 1024;
+
+thread_local! {
+    static RANDOM: RefCell<([u8; POOL], usize)> = const { RefCell::new(([0; POOL], POOL)) };
+}
+
+fn fill(ctx: &Ctx<'_>, out: &mut [u8]) -> Result<()> {
+    let filled = if out.len() > POOL / 16 {
+        rand::fill(out)
+    } else {
+        RANDOM.with_borrow_mut(|(pool, at)| {
+            if pool.len() - *at < out.len() {
+                rand::fill(pool)?;
+                *at = 0;
+            }
+            let taken = &mut pool[*at..*at + out.len()];
+            out.copy_from_slice(taken);
+            taken.fill(0);
+            *at += out.len();
+            Ok(())
+        })
+    };
+    filled.map_err(|_| Exception::throw_internal(ctx, "no entropy"))
 }
 
 fn random<'js>(ctx: Ctx<'js>, length: usize) -> Result<Value<'js>> {
     let mut bytes = vec![0; length.min(MAX_RANDOM)];
-    rand::fill(&mut bytes).map_err(|_| Exception::throw_internal(&ctx, "no entropy"))?;
+    fill(&ctx, &mut bytes)?;
     uint8_array(&ctx, &bytes)
 }
 
 /// A version 4 UUID (RFC 9562).
 fn uuid(ctx: Ctx<'_>) -> Result<String> {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut bytes: [u8; 16] = fill(&ctx)?;
+    let mut bytes = [0; 16];
+    fill(&ctx, &mut bytes)?;
     bytes[6] = bytes[6] & 0x0F | 0x40;
     bytes[8] = bytes[8] & 0x3F | 0x80;
     let mut text = String::with_capacity(36);

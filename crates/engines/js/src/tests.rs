@@ -504,3 +504,35 @@ fn memory_may_run_out_anywhere() {
         }
     });
 }
+
+/// The stack may end at any call, native ones between two functions included.
+#[test]
+fn the_stack_may_end_anywhere() {
+    local(async {
+        let files = Files::new(&[(
+            "main.ts",
+            "async function plain(n: number): Promise<any> { return await plain(n + 1) }
+             async function nested(n: number): Promise<any> { try { return await [n].map((x) => nested(x + 1))[0] } catch (e) { throw new Error('x', { cause: e }) } }
+             async function* generate(n: number): any { yield* generate(n + 1) }
+             const proxy: any = new Proxy({}, { get: (t, k, r) => r[k] });
+             class Deep { toJSON() { return JSON.stringify(this) } get [Symbol.toStringTag](): string { return String(this) } }
+             export async function f() {
+               const names = [];
+               for (const t of [() => plain(0), () => nested(0), () => generate(0).next(), () => proxy.x, () => JSON.stringify(new Deep()), () => `${new Deep()}`]) {
+                 try { await t(); names.push('none') } catch (e: any) { names.push(e.name) }
+               }
+               return names }",
+        )]);
+        let program = files.program(&["./main"]);
+        let entry = program.entry("./main").unwrap().to_owned();
+        for step in 0..100 {
+            let options = VmOptions { stack_size: 96 * 1024 + step * 16, ..VmOptions::default() };
+            let vm = Vm::new(program.clone(), None, options, timers).unwrap();
+            let module = vm.load(&entry).await.unwrap();
+            let function = vm.run(&scope(1000), |ctx| module.function(ctx, "f")).unwrap().unwrap();
+            let result = vm.call(&scope(2000), &function, |_, _| Ok(()), text).await.unwrap();
+            let expected = r#"["RangeError","Error","RangeError","RangeError","RangeError","RangeError"]"#;
+            assert_eq!(result, expected, "step {step}");
+        }
+    });
+}

@@ -35,6 +35,12 @@ impl List {
         self.immutable.set(true);
     }
 
+    /// Puts other fields in the place of these, immutable or not.
+    pub(super) fn replace(&self, fields: Headers) {
+        self.version.set(self.version.get().wrapping_add(1));
+        *self.fields.borrow_mut() = fields;
+    }
+
     fn edit(&self, ctx: &Ctx<'_>) -> Result<()> {
         if self.immutable.get() {
             return Err(Exception::throw_type(ctx, "These headers are immutable"));

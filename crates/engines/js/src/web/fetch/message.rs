@@ -183,21 +183,21 @@ impl<'js> Message<'js> {
     }
 
     /// Puts `request` back where it was taken from; gives it back when its method or URL is another one.
-    pub(super) fn put_request(&self, request: Request) -> std::result::Result<(), Request> {
-        let Kind::Request(head) = &self.kind else { return Err(request) };
+    pub(super) fn put_request(&self, request: Request) -> Option<Request> {
+        let Kind::Request(head) = &self.kind else { return Some(request) };
         let same = match &head.url {
             Url::Target(target) => *target == request.target,
             Url::Href(href) => Target::parse(href).is_ok_and(|target| target == request.target),
         };
         if !same || head.method != request.method || head.version != request.version {
-            return Err(request);
+            return Some(request);
         }
-        *self.list.fields.borrow_mut() = request.headers;
+        self.list.replace(request.headers);
         let content = if request.body.is_empty() { Content::Null } else { Content::Native(request.body) };
         // The stream that stood there, if any, may free other values.
         let old = self.content.replace(content);
         drop(old);
-        Ok(())
+        None
     }
 
     pub(super) fn take_response(&self, ctx: &Ctx<'js>) -> Result<Response> {

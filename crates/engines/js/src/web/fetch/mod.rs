@@ -170,7 +170,7 @@ pub fn take_request<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Request> 
 /// A `TypeError`: the value is no `Request`.
 pub fn put_request<'js>(ctx: &Ctx<'js>, value: &Value<'js>, request: Request) -> Result<Option<Request>> {
     let message = message::of_value(ctx, value, "Request")?;
-    Ok(message.borrow().put_request(request).err())
+    Ok(message.borrow().put_request(request))
 }
 
 /// The native response of a `Response` object, as [`take_request`] does for requests.

@@ -1,0 +1,99 @@
+//! The native front end: a project's folder in, the plan out.
+//!
+//! A project is `config/*.oas.json|yaml` (OpenAPI documents whose operations are routes), `config/policies.json`,
+//! `modules/`, `polygate.toml`, `.env` and, of projects that come from elsewhere, `zuplo.jsonc`. Every file is read
+//! into one tree that knows the place of each value, checked against the schema that editors use too, and decoded;
+//! all that is wrong is reported in one run. Plugin code is not looked at: its world does that.
+
+mod check;
+mod env;
+mod handler;
+mod import;
+mod json;
+mod policies;
+mod raw;
+mod routes;
+mod schema;
+mod settings;
+mod source;
+mod toml_file;
+mod tree;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use polygate_pipeline::Diagnostic;
+use polygate_plan::Plan;
+
+use crate::policies::Policies;
+use crate::source::Project;
+
+pub use schema::schemas;
+
+/// What a load depends on beside the project's files.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Environment variables of the process; they come before those of `.env`.
+    pub environment: BTreeMap<String, String>,
+    /// Names of the worlds that this build has.
+    pub worlds: Vec<String>,
+}
+
+impl Default for LoadOptions {
+    /// No variables; TypeScript alone.
+    fn default() -> Self {
+        Self { environment: BTreeMap::new(), worlds: vec![policies::TYPESCRIPT.to_owned()] }
+    }
+}
+
+impl LoadOptions {
+    /// With the variables of this process, as far as they are UTF-8.
+    pub fn of_process() -> Self {
+        let variables = std::env::vars_os();
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self { environment: variables.filter_map(text).collect(), ..Self::default() }
+    }
+}
+
+/// What came of a load.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The plan; `None` when there is an error among the diagnostics.
+    pub plan: Option<Plan>,
+    /// All that is wrong, errors and warnings, in the order in which the files were read.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Every file and folder that was read or looked for: what to watch. Modules that modules import are not among
+    /// them.
+    pub files: Vec<PathBuf>,
+}
+
+/// Reads the project at `root`.
+pub fn load(root: &Path, options: &LoadOptions) -> Loaded {
+    let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+    let mut project = Project {
+        root: &root,
+        variables: Arc::default(),
+        worlds: &options.worlds,
+        found: Vec::new(),
+        files: Vec::new(),
+    };
+    project.variables = Arc::new(env::variables(&mut project, &options.environment));
+    let settings = settings::load(&mut project);
+    let allow_duplicates = settings::allows_duplicate_routes(&mut project);
+    let mut policies = Policies::load(&mut project, &settings.budget);
+    let routes = routes::load(&mut project, &settings, &mut policies, allow_duplicates);
+    policies.warn_of_unused(&mut project);
+    let refused = project.is_refused();
+    let Project { variables, found, mut files, .. } = project;
+    files.sort();
+    files.dedup();
+    let plan = Plan { root: root.clone(), settings, variables, policies: policies.all, routes };
+    Loaded { plan: (!refused).then_some(plan), diagnostics: found, files }
+}
+
+#[cfg(test)]
+mod tests;

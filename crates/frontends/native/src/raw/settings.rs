@@ -1,0 +1,219 @@
+//! `polygate.toml` as it is written.
+
+use std::collections::BTreeMap;
+
+use polygate_pipeline::OnFailure;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::policies::OnFailureName;
+use super::text::{Address, Duration, Ip, Size};
+
+/// What is not per route: `polygate.toml`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(title = "Polygate settings")]
+pub(crate) struct SettingsFile {
+    /// Where clients connect, and whom to believe.
+    pub(crate) listen: Listen,
+    /// The admin API.
+    pub(crate) admin: Admin,
+    /// Caps on what clients send and on how many there are.
+    pub(crate) limits: Limits,
+    /// How long clients may take, and how long a stop waits.
+    pub(crate) timeouts: Timeouts,
+    /// The budget of policies, as far as they do not say their own.
+    pub(crate) budget: Budget,
+    /// Defaults for connections to upstreams.
+    pub(crate) connection: Connection,
+    /// Named upstreams, for `"options": {"upstream": "NAME"}`.
+    pub(crate) upstreams: BTreeMap<String, Upstream>,
+    /// What plugins may reach with outbound requests.
+    pub(crate) outbound: Outbound,
+    /// Logging.
+    pub(crate) log: Log,
+    /// What `polygate dev` does beside serving.
+    pub(crate) dev: Dev,
+}
+
+/// Where clients connect, and whom to believe.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Listen {
+    /// Address of the listener. Default 127.0.0.1:8080.
+    pub(crate) address: Option<Address>,
+    /// Worker threads. Default: one a core.
+    #[schemars(range(min = 1, max = 1024))]
+    pub(crate) workers: Option<usize>,
+    /// Proxies whose `X-Forwarded-*` and request id are believed. Default none.
+    pub(crate) trusted_proxies: Vec<Ip>,
+    /// The header that carries the request id, in and out. Default `x-request-id`.
+    pub(crate) request_id_header: Option<String>,
+}
+
+/// The admin API.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Admin {
+    /// Its address, or `false` for none. Default 127.0.0.1:8081.
+    pub(crate) address: Option<AddressOrOff>,
+}
+
+/// An address, or `false`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum AddressOrOff {
+    /// There.
+    On(Address),
+    /// `false`: not at all.
+    #[expect(dead_code, reason = "the schema allows false alone")]
+    Off(#[schemars(extend("enum" = [false]))] bool),
+}
+
+/// Caps on what clients send and on how many there are.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Request target. Default 8KiB; beyond, 414.
+    pub(crate) uri: Option<Size>,
+    /// The whole head of a request. Default 64KiB; beyond, 431.
+    pub(crate) head: Option<Size>,
+    /// One header line. Default 16KiB; beyond, 431.
+    pub(crate) header_line: Option<Size>,
+    /// Number of header fields. Default 128; beyond, 431.
+    pub(crate) header_fields: Option<usize>,
+    /// Request body. Default 100MiB; beyond, 413.
+    pub(crate) body: Option<Size>,
+    /// Unread bytes of a request's body that are drained to keep the connection. Default 64KiB.
+    pub(crate) drain: Option<Size>,
+    /// Connections of one worker. Default 20000; beyond, closed at once.
+    pub(crate) connections: Option<usize>,
+}
+
+/// How long clients may take, and how long a stop waits.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Timeouts {
+    /// From a request's first byte to its whole head. Default 10s.
+    pub(crate) head: Option<Duration>,
+    /// A pause within a request's body. Default 30s.
+    pub(crate) body: Option<Duration>,
+    /// A pause in which the client takes nothing of a response. Default 30s.
+    pub(crate) write: Option<Duration>,
+    /// Between two requests of a connection. Default 75s.
+    pub(crate) idle: Option<Duration>,
+    /// How long a stop waits for running exchanges. Default 30s.
+    pub(crate) drain: Option<Duration>,
+}
+
+/// What one call of a policy may spend, when it does not say so itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Budget {
+    /// CPU time of one call. Default 50ms.
+    pub(crate) cpu: Option<Duration>,
+    /// Memory of the virtual machine that runs the policy. Default 128MiB.
+    pub(crate) memory: Option<Size>,
+    /// Time of one call, without the time in the layers within. Default 10s.
+    pub(crate) wall: Option<Duration>,
+    /// Requests that one call may send. Default 16.
+    pub(crate) subrequests: Option<u32>,
+    /// Bytes of a body that a policy may read as a whole. Default 16MiB.
+    pub(crate) body: Option<Size>,
+    /// What happens when a policy fails or its budget is spent. Default `closed`.
+    #[schemars(with = "Option<OnFailureName>")]
+    pub(crate) on_failure: Option<OnFailure>,
+}
+
+/// Defaults for connections to upstreams.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Connection {
+    /// Until connected, TLS included. Default 5s.
+    pub(crate) connect: Option<Duration>,
+    /// Until the response's head. Default 60s.
+    pub(crate) response: Option<Duration>,
+    /// A pause within a body. Default 60s.
+    pub(crate) idle_body: Option<Duration>,
+    /// How long an unused connection is kept. Default 60s.
+    pub(crate) keep_alive: Option<Duration>,
+    /// Unused connections kept per target and worker. Default 64.
+    pub(crate) pool: Option<usize>,
+    /// A file with further certificate authorities (PEM), relative to the project's folder.
+    pub(crate) ca_file: Option<String>,
+}
+
+/// A named upstream.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Upstream {
+    /// Its base URL.
+    pub(crate) url: Option<String>,
+    /// Its base URLs, taken in turn; in place of `url`.
+    pub(crate) targets: Option<Vec<String>>,
+    /// Until connected, TLS included.
+    pub(crate) connect: Option<Duration>,
+    /// Until the response's head.
+    pub(crate) response: Option<Duration>,
+    /// A pause within a body.
+    pub(crate) idle_body: Option<Duration>,
+    /// How long an unused connection is kept.
+    pub(crate) keep_alive: Option<Duration>,
+    /// Unused connections kept per target and worker.
+    pub(crate) pool: Option<usize>,
+    /// A file with further certificate authorities (PEM), relative to the project's folder.
+    pub(crate) ca_file: Option<String>,
+}
+
+/// What plugins may reach with outbound requests.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Outbound {
+    /// Whether link-local addresses may be reached (cloud metadata services live there). Default false.
+    pub(crate) link_local: Option<bool>,
+    /// Whether loopback and private addresses may be reached. Default true.
+    pub(crate) private: Option<bool>,
+}
+
+/// Logging.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// How lines look. Default `pretty` in `dev` and `json` in `run`.
+    pub(crate) format: Option<LogFormat>,
+    /// Which exchanges get a line. Default `all`.
+    pub(crate) access: Option<AccessLog>,
+    /// Of how many exchanges `run` keeps one for the X-ray. Default 100.
+    #[schemars(range(min = 1))]
+    pub(crate) xray_sample: Option<u32>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which exchanges get a line.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AccessLog {
+    /// Each one.
+    All,
+    /// Those that failed or were answered with 5xx.
+    Errors,
+    /// None.
+    Off,
+}
+
+/// What `polygate dev` does beside serving.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Dev {
+    /// Address of an echo service that is started as an upstream to try things with.
+    pub(crate) echo: Option<Address>,
+}

@@ -1,0 +1,192 @@
+//! `polygate.toml` and `zuplo.jsonc`: what is not per route.
+
+use polygate_pipeline::{Budget, Diagnostic, Target, is_token};
+use polygate_plan::{self as plan, AccessLog, LogFormat, Settings};
+
+use crate::check::decode;
+use crate::env;
+use crate::raw::routes::ProjectFile;
+use crate::raw::settings as raw;
+use crate::raw::settings::SettingsFile;
+use crate::schema;
+use crate::source::{Project, Syntax};
+use crate::tree::{Node, child};
+
+/// The settings' file.
+pub(crate) const FILE: &str = "polygate.toml";
+const PROJECT_FILE: &str = "zuplo.jsonc";
+
+/// Reads `polygate.toml`; the defaults when there is none or it is wrong, which is reported.
+pub(crate) fn load(project: &mut Project<'_>) -> Settings {
+    let Some(tree) = project.tree(FILE, Syntax::Toml) else { return Settings::default() };
+    env::refuse_elsewhere(&tree, FILE, "", &|_| false, &mut project.found);
+    let Some(file) = decode::<SettingsFile>(&tree, FILE, "", &mut project.found) else {
+        // The names of upstreams are still good for checking routes.
+        let names = tree.get("upstreams").map(Node::members).unwrap_or_default();
+        let upstream = |name: &str| plan::Upstream {
+            name: name.to_owned(),
+            targets: Vec::new(),
+            connection: plan::Connection::default(),
+        };
+        let upstreams = names.iter().map(|member| upstream(&member.key)).collect();
+        return Settings { upstreams, ..Settings::default() };
+    };
+    let mut settings = Settings::default();
+    let listen = &mut settings.listen;
+    set(&mut listen.address, file.listen.address.map(|address| address.0));
+    listen.workers = file.listen.workers;
+    listen.trusted_proxies = file.listen.trusted_proxies.iter().map(|ip| ip.0).collect();
+    if let Some(name) = file.listen.request_id_header {
+        if name.is_empty() || !name.bytes().all(is_token) {
+            let node = tree.get("listen").and_then(|listen| listen.get("request-id-header"));
+            let problem = Diagnostic::error("bad-value", format!("{name:?} is no header's name"));
+            let problem = problem.at(FILE, node.map(|node| node.span)).field("listen.request-id-header");
+            project.report(problem.expected("a header's name such as x-request-id"));
+        }
+        listen.request_id_header = name;
+    }
+    match file.admin.address {
+        Some(raw::AddressOrOff::On(address)) => listen.admin = Some(address.0),
+        Some(raw::AddressOrOff::Off(_)) => listen.admin = None,
+        None => {}
+    }
+    apply_limits(&mut settings.limits, &file.limits);
+    let (to, from) = (&mut settings.timeouts, &file.timeouts);
+    set(&mut to.head, from.head.map(|d| d.0));
+    set(&mut to.body, from.body.map(|d| d.0));
+    set(&mut to.write, from.write.map(|d| d.0));
+    set(&mut to.idle, from.idle.map(|d| d.0));
+    set(&mut to.drain, from.drain.map(|d| d.0));
+    settings.budget = budget(&file.budget);
+    apply_connection(&mut settings.connection, file.connection, project);
+    set(&mut settings.outbound.link_local, file.outbound.link_local);
+    set(&mut settings.outbound.private, file.outbound.private);
+    settings.log.format = file.log.format.map(|format| match format {
+        raw::LogFormat::Pretty => LogFormat::Pretty,
+        raw::LogFormat::Json => LogFormat::Json,
+    });
+    settings.log.access = match file.log.access {
+        None | Some(raw::AccessLog::All) => AccessLog::All,
+        Some(raw::AccessLog::Errors) => AccessLog::Errors,
+        Some(raw::AccessLog::Off) => AccessLog::Off,
+    };
+    settings.log.xray_sample = file.log.xray_sample;
+    settings.dev_echo = file.dev.echo.map(|address| address.0);
+    let nodes = tree.get("upstreams");
+    for (name, raw) in file.upstreams {
+        let Some(node) = nodes.and_then(|all| all.get(&name)) else { continue };
+        let upstream = upstream(project, name, raw, node, &settings.connection);
+        settings.upstreams.push(upstream);
+    }
+    settings
+}
+
+fn upstream(
+    project: &mut Project<'_>,
+    name: String,
+    raw: raw::Upstream,
+    node: &Node,
+    defaults: &plan::Connection,
+) -> plan::Upstream {
+    let path = child("upstreams", &name);
+    let at = |problem: Diagnostic, node: &Node, path: String| problem.at(FILE, Some(node.span)).field(path);
+    match (&raw.url, &raw.targets) {
+        (Some(_), Some(_)) => {
+            let problem = Diagnostic::error("two-spellings", "both url and targets stand here");
+            project.report(at(problem, node, path.clone()).expected("url, or targets"));
+        }
+        (None, None) => {
+            let problem = Diagnostic::error("missing-field", format!("the upstream {name:?} has no target"));
+            project
+                .report(at(problem, node, path.clone()).expected("url = \"http://host:port\", or targets"));
+        }
+        (None, Some(targets)) if targets.is_empty() => {
+            let problem = Diagnostic::error("missing-field", format!("the upstream {name:?} has no target"));
+            project.report(at(problem, node, path.clone()).expected("at least one URL in targets"));
+        }
+        _ => {}
+    }
+    let mut targets = Vec::new();
+    let single = node.get("url").map(|node| (node, child(&path, "url")));
+    let several = node.get("targets").map(Node::elements).unwrap_or_default();
+    let several = several.iter().enumerate().map(|(i, node)| (node, format!("{path}.targets[{i}]")));
+    for (node, path) in single.into_iter().chain(several) {
+        match Target::parse(node.as_str().unwrap_or_default()) {
+            Ok(target) => targets.push(target),
+            Err(error) => {
+                let problem = Diagnostic::error("bad-url", error.to_string());
+                project.report(at(problem, node, path).expected("a URL such as http://127.0.0.1:9000"));
+            }
+        }
+    }
+    let mut connection = defaults.clone();
+    let own = raw::Connection {
+        connect: raw.connect,
+        response: raw.response,
+        idle_body: raw.idle_body,
+        keep_alive: raw.keep_alive,
+        pool: raw.pool,
+        ca_file: raw.ca_file,
+    };
+    apply_connection(&mut connection, own, project);
+    plan::Upstream { name, targets, connection }
+}
+
+fn apply_limits(to: &mut plan::Limits, from: &raw::Limits) {
+    set(&mut to.uri, from.uri.map(|size| size.0));
+    set(&mut to.head, from.head.map(|size| size.0));
+    set(&mut to.header_line, from.header_line.map(|size| size.0));
+    set(&mut to.header_fields, from.header_fields);
+    set(&mut to.body, from.body.map(|size| size.0));
+    set(&mut to.drain, from.drain.map(|size| size.0));
+    set(&mut to.connections, from.connections);
+}
+
+fn apply_connection(to: &mut plan::Connection, from: raw::Connection, project: &mut Project<'_>) {
+    set(&mut to.connect, from.connect.map(|d| d.0));
+    set(&mut to.response, from.response.map(|d| d.0));
+    set(&mut to.idle_body, from.idle_body.map(|d| d.0));
+    set(&mut to.keep_alive, from.keep_alive.map(|d| d.0));
+    set(&mut to.pool, from.pool);
+    if let Some(file) = from.ca_file {
+        let path = project.root.join(file);
+        project.files.push(path.clone());
+        to.ca_file = Some(path);
+    }
+}
+
+fn budget(from: &raw::Budget) -> Budget {
+    let mut to = Budget::default();
+    set(&mut to.cpu, from.cpu.map(|d| d.0));
+    set(&mut to.memory, from.memory.map(|size| size.0));
+    set(&mut to.wall, from.wall.map(|d| d.0));
+    set(&mut to.subrequests, from.subrequests);
+    set(&mut to.body, from.body.map(|size| size.0));
+    set(&mut to.on_failure, from.on_failure);
+    to
+}
+
+/// Takes what is there.
+pub(crate) fn set<T>(to: &mut T, from: Option<T>) {
+    if let Some(from) = from {
+        *to = from;
+    }
+}
+
+/// Whether `zuplo.jsonc` allows a method and path to stand twice.
+pub(crate) fn allows_duplicate_routes(project: &mut Project<'_>) -> bool {
+    let Some(tree) = project.tree(PROJECT_FILE, Syntax::Json) else { return false };
+    let schema = schema::of::<ProjectFile>();
+    let known: Vec<&str> = schema["properties"]
+        .as_object()
+        .map(|all| all.keys().map(String::as_str).collect())
+        .unwrap_or_default();
+    for member in tree.members().iter().filter(|member| !known.contains(&member.key.as_str())) {
+        let problem =
+            Diagnostic::warning("unknown-field", format!("unknown field {:?} is ignored", member.key));
+        let problem = problem.at(PROJECT_FILE, Some(member.key_span)).field(&member.key);
+        project.report(problem.nearest(&member.key, known.iter().copied()));
+    }
+    let file = decode::<ProjectFile>(&tree, PROJECT_FILE, "", &mut project.found);
+    file.and_then(|file| file.allow_duplicate_routes).unwrap_or(false)
+}

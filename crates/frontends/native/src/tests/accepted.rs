@@ -1,0 +1,249 @@
+//! Projects that are in order, and their plans.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use polygate_pipeline::{ByteSize, OnFailure, Role};
+use polygate_plan::{AccessLog, ForwardTo, Handler, LogFormat, Plan};
+use serde_json::json;
+
+use super::{built_in, get, loaded, routes, shown};
+use crate::{LoadOptions, load};
+
+fn plan(files: &[(&str, &str)], variables: &[(&str, &str)]) -> Plan {
+    let loaded = loaded(files, variables);
+    assert_eq!(shown(&loaded.diagnostics), "");
+    loaded.plan.unwrap()
+}
+
+const POLICIES: &str = r#"{ "policies": [
+  { "name": "a", "policyType": "custom-code-inbound",
+    "handler": { "export": "default", "module": "$import(./modules/a)",
+                 "options": { "key": "$env(KEY)", "none": "$env(NONE)", "mixed": "<$env(KEY)$env(NONE)>",
+                              "list": ["$env(NONE)", { "deep": "$env(KEY)" }] } },
+    "budget": { "cpu": "5ms", "memory": "64MiB", "subrequests": 2 }, "onFailure": "open" },
+  { "name": "b", "handler": { "export": "b", "module": "$import(./modules/lib)" } },
+  { "name": "c", "handler": { "export": "c", "module": "$import(./modules/lib)" } },
+  { "name": "d", "handler": { "export": "d", "module": "$import(./modules/lib)" } }, // a comment
+] }"#;
+
+#[test]
+fn a_project_becomes_a_plan() {
+    let text = routes(&[(
+        "/orders/{id}",
+        r#"{ "summary": "x", "get,post": { "operationId": "order", "x-own": 1, "x-zuplo-route": {
+            "handler": { "export": "default", "module": "$import(./modules/a)", "options": { "k": "$env(KEY)" } },
+            "policies": { "inbound": ["a", "b"], "outbound": ["c", "d"] } } } }"#,
+    )]);
+    let files = [
+        ("config/routes.oas.json", text.as_str()),
+        ("config/policies.json", POLICIES),
+        ("modules/a.ts", ""),
+        ("modules/lib/index.js", ""),
+        (".env", "KEY=file\nOTHER=o"),
+    ];
+    let plan = plan(&files, &[("KEY", "process")]);
+    assert_eq!(plan.variables["KEY"], "process");
+    assert_eq!(plan.variables["OTHER"], "o");
+
+    let route = &plan.routes[0];
+    assert_eq!(&*route.info.label, "GET,POST /orders/{id}");
+    assert_eq!(route.info.methods, [Method::GET, Method::POST]);
+    assert_eq!(route.info.raw["x-own"], 1);
+    // What plugins may read of the configuration holds no secrets.
+    assert_eq!(route.info.raw["x-zuplo-route"]["handler"]["options"]["k"], "$env(KEY)");
+    let name = |index: usize| &*plan.policies[index].spec.name;
+    let layers: Vec<_> = route.layers.iter().map(|layer| (name(layer.policy), layer.role)).collect();
+    let expected = [("a", Role::Inbound), ("b", Role::Inbound), ("d", Role::Outbound), ("c", Role::Outbound)];
+    assert_eq!(layers, expected);
+
+    let a = &plan.policies[0].spec;
+    let options = json!({ "key": "process", "mixed": "<process>", "list": [null, { "deep": "process" }] });
+    assert_eq!(a.config, Some(options));
+    assert_eq!((a.plugin.module.as_str(), a.plugin.export.as_str()), ("./modules/a", "default"));
+    assert_eq!((a.budget.cpu, a.budget.memory), (Duration::from_millis(5), ByteSize::mib(64)));
+    assert_eq!((a.budget.subrequests, a.budget.wall), (2, Duration::from_secs(10)));
+    assert_eq!((a.budget.on_failure, &a.roles[..]), (OnFailure::Open, &[Role::Inbound][..]));
+    assert_eq!(a.span.unwrap().line, 3);
+
+    let Handler::Function(index) = route.handler else { panic!("{:?}", route.handler) };
+    let function = &plan.policies[index].spec;
+    assert_eq!((&*function.name, &function.roles[..]), ("order", &[Role::Handler][..]));
+    assert_eq!(function.config, Some(json!({ "k": "process" })));
+}
+
+#[test]
+fn built_in_handlers_are_planned() {
+    let base =
+        built_in("urlForwardHandler", r#"{ "baseUrl": "https://${env.HOST}/v2", "forwardSearch": false }"#);
+    let named = built_in("urlForwardHandler", r#"{ "upstream": "orders", "followRedirects": true }"#);
+    let rewrite = built_in("urlRewriteHandler", r#"{ "rewritePattern": "http://up/${params.id}" }"#);
+    let script = built_in("urlRewriteHandler", r#"{ "rewritePattern": "http://up/${params.id + 1}" }"#);
+    let moved = built_in("redirectHandler", r#"{ "location": "/new${search}", "status": 308 }"#);
+    let text = routes(&[
+        ("/base", &get(&base, "{}")),
+        ("/named", &get(&named, "{}")),
+        ("/rewrite/{id}", &get(&rewrite, "{}")),
+        ("/script/{id}", &get(&script, r#"{ "inbound": ["a"], "outbound": ["b"] }"#)),
+        ("/moved", &get(&moved, "{}")),
+    ]);
+    let policies = r#"{ "policies": [
+        { "name": "a", "handler": { "export": "default", "module": "$import(./modules/a)" } },
+        { "name": "b", "handler": { "export": "default", "module": "$import(./modules/a)" } } ] }"#;
+    let settings = "[upstreams.orders]\ntargets = [\"http://a:1\", \"https://b\"]\nresponse = \"3s\"";
+    let files = [
+        ("config/r.oas.json", text.as_str()),
+        ("config/policies.json", policies),
+        ("modules/a.ts", ""),
+        ("polygate.toml", settings),
+    ];
+    let plan = plan(&files, &[("HOST", "h")]);
+    let forward = |index: usize| match &plan.routes[index].handler {
+        Handler::Forward(forward) => forward,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(forward(0).to, ForwardTo::Base(_)) && !forward(0).search);
+    assert!(matches!(forward(1).to, ForwardTo::Upstream(0)) && forward(1).follow_redirects);
+    assert_eq!(plan.settings.upstreams[0].targets.len(), 2);
+    assert_eq!(plan.settings.upstreams[0].connection.response, Duration::from_secs(3));
+    assert!(matches!(forward(2).to, ForwardTo::Url(_)) && forward(2).search);
+    assert!(matches!(forward(3).to, ForwardTo::Exchange));
+    let layers = &plan.routes[3].layers;
+    let innermost = &plan.policies[layers[2].policy].spec;
+    assert_eq!((layers.len(), layers[2].role), (3, Role::Inbound));
+    assert_eq!(
+        (innermost.plugin.module.as_str(), innermost.plugin.export.as_str()),
+        ("@polygate/runtime", "template")
+    );
+    let config =
+        json!({ "template": "http://up/${params.id + 1}", "mode": "rewrite", "forwardSearch": true });
+    assert_eq!(innermost.config, Some(config));
+    let Handler::Redirect { status, .. } = &plan.routes[4].handler else { panic!() };
+    assert_eq!(*status, StatusCode::PERMANENT_REDIRECT);
+}
+
+#[test]
+fn settings_are_read() {
+    let text = routes(&[("/", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let settings = r#"
+        [listen]
+        address = "0.0.0.0:80"
+        workers = 3
+        trusted-proxies = ["10.0.0.1", "::1"]
+        request-id-header = "x-rid"
+        [admin]
+        address = false
+        [limits]
+        uri = "4KiB"
+        body = 1000
+        header-fields = 9
+        [timeouts]
+        head = "1s"
+        drain = "2m"
+        [budget]
+        cpu = "7ms"
+        on-failure = "open"
+        [connection]
+        connect = "250ms"
+        pool = 5
+        ca-file = "ca.pem"
+        [upstreams.one]
+        url = "http://one"
+        [outbound]
+        private = false
+        [log]
+        format = "json"
+        access = "errors"
+        xray-sample = 10
+        [dev]
+        echo = "127.0.0.1:9010"
+    "#;
+    let plan = plan(&[("config/a.oas.json", &text), ("polygate.toml", settings)], &[]);
+    let s = &plan.settings;
+    assert_eq!((s.listen.address.port(), s.listen.admin, s.listen.workers), (80, None, Some(3)));
+    assert_eq!((s.listen.trusted_proxies.len(), s.listen.request_id_header.as_str()), (2, "x-rid"));
+    assert_eq!((s.limits.uri, s.limits.body, s.limits.header_fields), (ByteSize::kib(4), ByteSize(1000), 9));
+    assert_eq!((s.timeouts.head, s.timeouts.drain), (Duration::from_secs(1), Duration::from_secs(120)));
+    assert_eq!((s.budget.cpu, s.budget.on_failure), (Duration::from_millis(7), OnFailure::Open));
+    assert_eq!(s.connection.connect, Duration::from_millis(250));
+    assert_eq!((s.upstreams[0].connection.pool, s.outbound.private), (5, false));
+    assert_eq!(s.connection.ca_file.as_deref(), Some(plan.root.join("ca.pem").as_path()));
+    assert_eq!(
+        (s.log.format, s.log.access, s.log.xray_sample),
+        (Some(LogFormat::Json), AccessLog::Errors, Some(10))
+    );
+    assert_eq!(s.dev_echo.unwrap().port(), 9010);
+}
+
+#[test]
+fn files_are_in_order_of_name_and_yaml_is_read() {
+    let yaml = r#"
+openapi: 3.0.3
+paths:
+  /z/:rest(.*):
+    x-polygate-path: { pathMode: url-pattern }
+    get: &op
+      x-polygate-route:
+        handler: { export: redirectHandler, module: $import(@zuplo/runtime), options: { location: "/", status: 301 } }
+  /a:
+    get: *op
+"#;
+    let json = routes(&[("/first", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let plan =
+        plan(&[("config/b.oas.yaml", yaml), ("config/a.oas.json", &json), ("config/other.json", "{")], &[]);
+    let labels: Vec<_> = plan.routes.iter().map(|route| &*route.info.label).collect();
+    assert_eq!(labels, ["GET /first", "GET /z/:rest(.*)", "GET /a"]);
+    assert!(plan.routes[1].pattern.matches("/z/1/2").is_some());
+}
+
+#[test]
+fn all_that_is_looked_for_is_watched() {
+    let policies = r#"{ "policies": [
+        { "name": "a", "handler": { "export": "default", "module": "$import(./modules/gone)" } } ] }"#;
+    let folder = super::project(&[("config/policies.json", policies), ("config/a.oas.json", "{}")]);
+    let loaded = load(folder.path(), &LoadOptions::default());
+    let watched = |name: &str| loaded.files.contains(&folder.path().join(name));
+    for name in [
+        "config",
+        "config/policies.json",
+        "config/a.oas.json",
+        "polygate.toml",
+        ".env",
+        ".env.zuplo",
+        "zuplo.jsonc",
+        "modules/gone.ts",
+        "modules/gone/index.mjs",
+    ] {
+        assert!(watched(name), "{name}");
+    }
+}
+
+#[test]
+fn another_world_gets_its_policies_as_they_stand() {
+    let policies = r#"{ "policies": [ { "name": "w", "world": "proxy-wasm", "plugin": "plugins/w.wasm", "config": [1] } ] }"#;
+    let redirect = built_in("redirectHandler", r#"{ "location": "/a" }"#);
+    let text = routes(&[("/", &get(&redirect, r#"{ "inbound": ["w"] }"#))]);
+    let folder = super::project(&[("config/policies.json", policies), ("config/a.oas.json", &text)]);
+    let options = LoadOptions { worlds: vec!["zuplo".into(), "proxy-wasm".into()], ..LoadOptions::default() };
+    let loaded = load(folder.path(), &options);
+    assert_eq!(shown(&loaded.diagnostics), "");
+    let plan = loaded.plan.unwrap();
+    let policy = &plan.policies[0];
+    assert_eq!((&*policy.world, policy.spec.plugin.module.as_str()), ("proxy-wasm", "plugins/w.wasm"));
+    assert_eq!(policy.spec.config, Some(json!([1])));
+}
+
+#[test]
+fn the_examples_are_in_order() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples");
+    let mut tried = 0;
+    for entry in
+        std::fs::read_dir(root).unwrap().flatten().filter(|entry| entry.path().join("config").is_dir())
+    {
+        let loaded = load(&entry.path(), &LoadOptions::default());
+        assert_eq!(shown(&loaded.diagnostics), "", "{:?}", entry.path());
+        tried += 1;
+    }
+    assert!(tried > 0);
+}

@@ -1,0 +1,272 @@
+//! What is wrong with a project is said at its place, all in one run.
+
+use super::{built_in, get, loaded, routes, shown};
+
+/// Loads the project, which must be refused, and compares what is said.
+fn refused(files: &[(&str, &str)], expected: &str) {
+    let loaded = loaded(files, &[("SECRET", "hunter2")]);
+    assert!(loaded.plan.is_none());
+    same(&shown(&loaded.diagnostics), expected);
+}
+
+fn same(found: &str, expected: &str) {
+    let lines: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let found: Vec<&str> = found.lines().collect();
+    assert!(found == lines, "found:\n{}\nexpected:\n{}", found.join("\n"), lines.join("\n"));
+}
+
+#[test]
+fn policies() {
+    let policies = r#"{
+  "policies": [
+    { "name": "a", "handler": { "exprt": "default", "module": "$import(./modules/one)" } },
+    { "name": "a", "handler": { "export": "default", "module": "./modules/one" } },
+    { "name": "b", "handler": { "export": "default", "module": "$import(./modules/on)" }, "onFailure": "opn" },
+    { "name": "c", "handler": { "export": "default", "module": "$import(./modules/on)" } },
+    { "name": "d", "handler": { "export": "default", "module": "$import(../x)" } },
+    { "name": "e", "handler": { "export": "RateLimitInboundPolicy", "module": "$import(@zuplo/runtime)" } },
+    { "name": "f", "world": "proxy-wasm", "plugin": "x.wasm" },
+    { "name": "g", "budget": { "cpu": "5", "memory": true, "wall": "1s" } },
+    { "name": 7 },
+    { "name": "h", "handler": { "export": "$env(SECRET)", "module": "$import(./modules/one)" } }
+  ],
+  "polices": []
+}"#;
+    let expected = r#"
+config/policies.json:12:43+14 error[misplaced-env] policies[9].handler.export: $env(...) is not expected at this location | $env(...) within the options of a policy's or route's handler
+config/policies.json:3:33+7 error[unknown-field] policies[0].handler.exprt: unknown field "exprt" | one of export, module, options | export?
+config/policies.json:3:31+58 error[missing-field] policies[0].handler.export: the field "export" is missing | a string
+config/policies.json:5:104+5 error[bad-value] policies[2].onFailure: "opn" is not possible here | one of closed, open | open?
+config/policies.json:10:39+3 error[bad-value] policies[7].budget.cpu: "5" cannot be read | a duration such as 50ms, 5s, 1m or 1h
+config/policies.json:10:54+4 error[wrong-type] policies[7].budget.memory: a boolean stands here | a size such as 64KiB, 16MiB or 1GiB, or a number of bytes
+config/policies.json:11:15+1 error[wrong-type] policies[8].name: a number stands here | a string
+config/policies.json:14:3+9 error[unknown-field] polices: unknown field "polices" | one of policies, corsPolicies | policies?
+config/policies.json:4:15+3 error[duplicate-policy] policies[1].name: the policy "a" is already in line 3 | another name
+config/policies.json:6:64+23 error[missing-module] policies[3].handler.module: there is no module ./modules/on | a file ./modules/on.ts, .js, .mjs or .json, or a folder with an index file | ./modules/one?
+config/policies.json:7:64+15 error[bad-import] policies[4].handler.module: "../x" is not within the project | $import(./modules/NAME) from the project's folder, or $import(@polygate/runtime)
+config/policies.json:8:43+24 error[not-supported] policies[5].handler.export: the built-in policy "RateLimitInboundPolicy" is not supported yet | a module of the project; what is built in so far are the handlers urlForwardHandler, urlRewriteHandler, redirectHandler
+config/policies.json:9:29+12 error[unknown-world] policies[6].world: the world "proxy-wasm" is not part of this build | one of zuplo
+"#;
+    let redirect = built_in("redirectHandler", r#"{ "location": "/a" }"#);
+    let text =
+        routes(&[("/", &get(&redirect, r#"{ "inbound": ["a", "b", "c", "d", "e", "f", "g", "h"] }"#))]);
+    let files =
+        [("config/policies.json", policies), ("config/a.oas.json", text.as_str()), ("modules/one.ts", "")];
+    refused(&files, expected);
+}
+
+#[test]
+fn routes_and_handlers() {
+    let text = r#"{
+  "openapi": "3.1.0",
+  "paths": {
+    "/a": {
+      "gett": {},
+      "get": { "x-polygate-rout": {} },
+      "post": {
+        "policies": {},
+        "x-zuplo-route": {
+          "handler": { "export": "urlForwardHandlr", "module": "$import(@polygate/runtime)" },
+          "policies": { "inbound": ["on"], "outbond": [] },
+          "corsPolicy": "anything-goes"
+        }
+      },
+      "put": {
+        "x-zuplo-route": { "handler": { "export": "mcpServerHandler", "module": "$import(@zuplo/runtime)" } },
+        "x-polygate-route": { "handler": { "export": "x", "module": "$import(./modules/none)" } }
+      }
+    },
+    "b": { "x-polygate-path": { "pathMode": "open" } },
+    "/c/{": {}
+  }
+}"#;
+    let again = routes(&[("/a", r#"{ "get,post": { "description": "$env(SECRET)" } }"#)]);
+    let expected = r#"
+config/a.oas.json:5:7+6 error[unknown-method] paths["/a"].gett: "gett" is no method | one of get, put, post, delete, options, head, patch, trace | get?
+config/a.oas.json:6:16+17 error[no-handler] paths["/a"].get.x-polygate-route: GET /a does not say what answers it | x-polygate-route {handler, policies} | x-polygate-route?
+config/a.oas.json:8:9+10 warning[misplaced-field] paths["/a"].post.policies: policies beside the route's extension have no effect | policies within x-polygate-route
+config/a.oas.json:12:25+15 error[not-supported] paths["/a"].post.x-zuplo-route.corsPolicy: CORS policies are not supported yet | "none", or no corsPolicy
+config/a.oas.json:11:44+9 error[unknown-field] paths["/a"].post.x-zuplo-route.policies.outbond: unknown field "outbond" | one of inbound, outbound | outbound?
+config/a.oas.json:11:37+4 error[unknown-policy] paths["/a"].post.x-zuplo-route.policies.inbound[0]: there is no policy "on" | one of one | one?
+config/a.oas.json:10:34+18 error[unknown-handler] paths["/a"].post.x-zuplo-route.handler.export: there is no built-in handler "urlForwardHandlr" | one of urlForwardHandler, urlRewriteHandler, redirectHandler, or a function of a module | urlForwardHandler?
+config/a.oas.json:16:9+15 error[two-spellings] paths["/a"].put.x-zuplo-route: both x-polygate-route and x-zuplo-route stand here | one of them
+config/a.oas.json:17:69+25 error[missing-module] paths["/a"].put.x-polygate-route.handler.module: there is no module ./modules/none | a file ./modules/none.ts, .js, .mjs or .json, or a folder with an index file | ./modules/one?
+config/a.oas.json:20:45+6 error[bad-value] paths.b.x-polygate-path.pathMode: "open" is not possible here | one of open-api, url-pattern | open-api?
+config/a.oas.json:20:5+3 error[bad-path] paths.b: a path starts with / | a path such as /orders/{id}
+config/a.oas.json:21:5+6 error[bad-path] paths["/c/{"]: `{` without `}` in "{" | a path such as /orders/{id}
+config/b.oas.json:2:38+14 error[misplaced-env] paths["/a"]["get,post"].description: $env(...) is not expected at this location | $env(...) within the options of a policy's or route's handler
+config/b.oas.json:2:9+10 error[duplicate-route] paths["/a"]["get,post"]: GET /a is already in config/a.oas.json:6 | one operation for each method and path (or allowDuplicateRoutes in zuplo.jsonc)
+config/b.oas.json:2:9+10 error[duplicate-route] paths["/a"]["get,post"]: POST /a is already in config/a.oas.json:7 | one operation for each method and path (or allowDuplicateRoutes in zuplo.jsonc)
+config/b.oas.json:2:9+10 error[no-handler] paths["/a"]["get,post"].x-polygate-route: GET,POST /a does not say what answers it | x-polygate-route {handler, policies}
+config/policies.json:1:90+24 warning[unused-policy]: no route uses the policy "one"
+"#;
+    let policies = r#"{ "policies": [ { "name": "one", "handler": { "export": "default",             "module": "$import(./modules/one)" } } ] }"#;
+    let files = [
+        ("config/a.oas.json", text),
+        ("config/b.oas.json", again.as_str()),
+        ("config/policies.json", policies),
+        ("modules/one.ts", ""),
+    ];
+    refused(&files, expected);
+}
+
+#[test]
+fn options_of_handlers() {
+    let options = [
+        ("urlForwardHandler", r#"{ "baseUrl": "ftp://x" }"#),
+        ("urlForwardHandler", r#"{ "baseUrl": "http://x", "upstream": "a" }"#),
+        ("urlForwardHandler", r#"{ "upstream": "orderz" }"#),
+        ("urlForwardHandler", r#"{ "upstream": "$env(SECRET)" }"#),
+        ("urlForwardHandler", r#"{ "baseUrl": "https://$env(SECRET)/${env.NONE}" }"#),
+        ("urlRewriteHandler", r#"{ "rewritePatern": "http://x", "forwardSearch": "$env(SECRET)" }"#),
+        ("urlRewriteHandler", r#"{ "rewritePattern": "http://${params.id" }"#),
+        ("redirectHandler", r#"{ "location": "/", "status": 200 }"#),
+        ("redirectHandler", r#"{ "location": "$env(NONE)", "status": "$env(SECRET)" }"#),
+    ];
+    let paths: Vec<(String, String)> = options
+        .iter()
+        .enumerate()
+        .map(|(i, (export, options))| (format!("/{i}"), get(&built_in(export, options), "{}")))
+        .collect();
+    let paths: Vec<(&str, &str)> = paths.iter().map(|(path, item)| (&**path, &**item)).collect();
+    let text = routes(&paths);
+    let loaded = loaded(
+        &[("config/a.oas.json", &text), ("polygate.toml", "[upstreams.orders]\nurl = \"http://a\"")],
+        &[("SECRET", "hunter2")],
+    );
+    let found = shown(&loaded.diagnostics);
+    assert!(!found.contains("hunter2"), "a secret is shown:\n{found}");
+    let found: Vec<String> = found
+        .lines()
+        .map(|line| line.replace(".get.x-polygate-route.handler.options", " "))
+        .map(|line| line.split_once(' ').map(|(_, rest)| rest.to_owned()).unwrap_or_default())
+        .collect();
+    let expected = r#"
+error[bad-url] paths["/0"] .baseUrl: the scheme is not http or https | a URL such as https://example.com or ${env.BASE_URL}
+error[two-spellings] paths["/1"] : both baseUrl and upstream stand here | baseUrl, or upstream
+error[unknown-upstream] paths["/2"] .upstream: there is no upstream "orderz" | one of orders | orders?
+error[unknown-upstream] paths["/3"] .upstream: there is no upstream of that name | one of orders
+warning[literal-env] paths["/4"] .baseUrl: $env(...) is not substituted here | ${env.NAME}
+warning[unset-variable] paths["/4"] .baseUrl: the environment variable NONE is not set
+error[unknown-field] paths["/5"] .rewritePatern: unknown field "rewritePatern" | one of rewritePattern, forwardSearch, followRedirects | rewritePattern?
+error[wrong-type] paths["/5"] .forwardSearch: a string stands here | true or false
+error[missing-field] paths["/5"] .rewritePattern: the field "rewritePattern" is missing | a string
+error[bad-template] paths["/6"] .rewritePattern: `${` is never closed
+error[bad-value] paths["/7"] .status: 200 is not possible here | one of 301, 302, 303, 307, 308
+error[wrong-type] paths["/8"] .status: a string stands here | one of 301, 302, 303, 307, 308
+error[missing-field] paths["/8"] .location: the field "location" is missing | a string
+"#;
+    same(&found.join("\n"), expected);
+}
+
+#[test]
+fn settings() {
+    let text = routes(&[("/", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let settings = r#"
+[listen]
+adress = "127.0.0.1:1"
+address = "localhost"
+workers = 0
+request-id-header = "x rid"
+[admin]
+address = true
+[limits]
+uri = "8KB"
+[timeouts]
+idle = 5
+[log]
+format = "jsn"
+[upstreams.a]
+[upstreams.b]
+url = "b:1"
+[listn]
+"#;
+    let expected = r#"
+polygate.toml:3:1+6 error[unknown-field] listen.adress: unknown field "adress" | one of address, workers, trusted-proxies, request-id-header | address?
+polygate.toml:4:11+11 error[bad-value] listen.address: "localhost" cannot be read | an address such as 127.0.0.1:8080 or [::1]:8080
+polygate.toml:5:11+1 error[out-of-range] listen.workers: 0 is out of range | a number from 1 to 1024
+polygate.toml:8:11+4 error[bad-value] admin.address: true is not possible here | one of false
+polygate.toml:10:7+5 error[bad-value] limits.uri: "8KB" cannot be read | a size such as 64KiB, 16MiB or 1GiB, or a number of bytes
+polygate.toml:12:8+1 error[wrong-type] timeouts.idle: a number stands here | a duration such as 50ms, 5s, 1m or 1h
+polygate.toml:14:10+5 error[bad-value] log.format: "jsn" is not possible here | one of pretty, json | json?
+polygate.toml:18:2+5 error[unknown-field] listn: unknown field "listn" | one of listen, admin, limits, timeouts, budget, connection, upstreams, outbound, log, dev | listen?
+"#;
+    refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
+    let expected = r#"
+polygate.toml:1:28+7 error[bad-value] listen.request-id-header: "x rid" is no header's name | a header's name such as x-request-id
+polygate.toml:2:1+13 error[missing-field] upstreams.a: the upstream "a" has no target | url = "http://host:port", or targets
+polygate.toml:4:7+5 error[bad-url] upstreams.b.url: the scheme is not http or https | a URL such as http://127.0.0.1:9000
+"#;
+    let settings = "listen.request-id-header = \"x rid\"\n[upstreams.a]\n[upstreams.b]\nurl = \"b:1\"";
+    refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
+}
+
+#[test]
+fn syntax() {
+    let files = [
+        ("config/a.oas.json", "{ \"openapi\": \"3.1.0\",\n  \"paths\" {} }"),
+        ("config/b.oas.yaml", "openapi: 3.1.0\npaths:\n  - [a\n"),
+        ("config/c.oas.json", "{ \"openapi\": \"3.1.0\", \"openapi\": \"3.1.0\" }"),
+        ("config/d.oas.json", ""),
+        ("config/e.oas.json", "{ \"swagger\": \"2.0\" }"),
+        ("polygate.toml", "[listen\naddress = \"127.0.0.1:1\"\nworkers = = 1\n"),
+        ("zuplo.jsonc", "{ \"version\": 1, // ok\n \"alowDuplicateRoutes\": true }"),
+        (".env", "A=1\nB"),
+    ];
+    let loaded = loaded(&files, &[]);
+    assert!(loaded.plan.is_none());
+    let found = shown(&loaded.diagnostics);
+    let places: Vec<&str> = found.lines().map(|line| line.split_once(']').unwrap().0).collect();
+    let expected = [
+        ".env:2:1+1 error[syntax",
+        "polygate.toml:1:8+1 error[syntax",
+        "polygate.toml:3:11+1 error[syntax",
+        "polygate.toml:3:13+1 error[syntax",
+        "zuplo.jsonc:2:2+21 warning[unknown-field",
+        "config/a.oas.json:2:11+1 error[syntax",
+        "config/b.oas.yaml:4:1+1 error[syntax",
+        "config/c.oas.json:1:23+9 error[duplicate-field",
+        "config/d.oas.json:1:1+1 error[syntax",
+        "config/e.oas.json:1:14+5 error[bad-openapi",
+    ];
+    assert_eq!(places, expected, "{found}");
+}
+
+#[test]
+fn an_empty_folder_and_a_project_without_routes() {
+    let nothing = loaded(&[], &[]);
+    assert!(nothing.plan.is_none() && shown(&nothing.diagnostics).contains("error[no-config]"));
+    let empty = loaded(&[("config/policies.json", "{}")], &[]);
+    assert!(empty.plan.is_some());
+    assert!(shown(&empty.diagnostics).starts_with("config warning[no-routes]: there is no route file"));
+}
+
+#[test]
+fn duplicates_can_be_allowed() {
+    let redirect = get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}");
+    let text = routes(&[("/", &redirect)]);
+    let files = [
+        ("config/a.oas.json", text.as_str()),
+        ("config/b.oas.json", text.as_str()),
+        ("zuplo.jsonc", "{ \"allowDuplicateRoutes\": true, /* c */ }"),
+    ];
+    assert_eq!(shown(&loaded(&files, &[]).diagnostics), "");
+}
+
+#[test]
+fn bombs_are_refused() {
+    let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+    let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for i in 1..12 {
+        let of = vec![format!("*a{}", i - 1); 10].join(", ");
+        laughs.push_str(&format!("a{i}: &a{i} [{of}]\n"));
+    }
+    let files =
+        [("config/a.oas.json", &*deep), ("config/b.oas.yaml", &*deep), ("config/c.oas.yaml", &*laughs)];
+    let loaded = loaded(&files, &[]);
+    let files: Vec<_> =
+        loaded.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.file.clone().unwrap()).collect();
+    for name in ["config/a.oas.json", "config/b.oas.yaml", "config/c.oas.yaml"] {
+        assert!(files.iter().any(|file| file == name), "{name}: {files:?}");
+    }
+}

@@ -28,9 +28,12 @@ pub(crate) fn variables(
     all
 }
 
+type Variables = Vec<(String, String)>;
+type Problems = Vec<(String, Span)>;
+
 /// `NAME=value` lines; `export ` before the name, quotes around the value (escapes in double ones; either kind may
 /// span lines) and comments.
-fn parse(text: &str) -> (Vec<(String, String)>, Vec<(String, Span)>) {
+fn parse(text: &str) -> (Variables, Problems) {
     let mut read = Vec::new();
     let mut wrong = Vec::new();
     let mut lines = text.lines().enumerate();

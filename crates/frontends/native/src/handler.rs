@@ -136,7 +136,6 @@ impl Place<'_> {
 
     fn rewrite(&self, project: &mut Project<'_>, policies: &mut Policies) -> Option<Made> {
         let (written, options) = self.decode::<RewriteOptions>(project, &["rewritePattern"])?;
-        debug_assert_eq!(written.get("rewritePattern")?.as_str()?, options.rewrite_pattern);
         let (to, before) =
             self.template(project, policies, &written, "rewritePattern", options.forward_search)?;
         let (search, follow_redirects) = (options.forward_search, options.follow_redirects);

@@ -31,5 +31,6 @@ mod console;
 mod crypto;
 mod encoding;
 mod events;
+mod streams;
 mod timers;
 mod url;

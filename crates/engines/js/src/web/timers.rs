@@ -55,13 +55,13 @@ fn start<'js>(
     let run = vm.keep(ctx, run.into_value());
     let op = ops::spawn_op(ctx, move |op| async move {
         let entry = entry;
-        while repeat {
-            sleep(delay).await;
-            if !op.run(|ctx| call(ctx, &run)) {
-                return;
-            }
-        }
         sleep(delay).await;
+        if repeat {
+            while op.run(|ctx| call(ctx, &run)) {
+                sleep(delay).await;
+            }
+            return;
+        }
         // Given back before the callback runs, which may set as many timers again.
         drop(entry);
         op.finish(move |ctx| call(ctx, &run));

@@ -366,8 +366,8 @@ impl<S: Service> Connection<S> {
 
 /// Keeps the time of a body that is waited for; the body fails when it is over.
 fn poll_body_pause(state: &mut State, pause: Duration, deadline: &mut Deadline, cx: &mut Context<'_>) {
-    if let Some(since) = state.waiting
-        && deadline.poll(since + pause, cx).is_ready()
+    if let Some(at) = state.body_deadline(pause)
+        && deadline.poll(at, cx).is_ready()
     {
         state.fail_body(Failure::new(Reason::BodyTimeout));
     }

@@ -11,6 +11,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use polygate_http1::Limits;
 use polygate_plan::{Settings, Timeouts};
 use tokio::net::TcpStream;
@@ -70,23 +71,23 @@ impl Listener {
         let listener =
             listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
         match listener {
-            Ok(listener) => drop(tokio::task::spawn_local(accept(listener, common, most))),
+            Ok(listener) => {
+                let listening = common.stop.listening();
+                tokio::task::spawn_local(async move {
+                    accept(listener, common, most).await;
+                    drop(listening);
+                });
+            }
             Err(error) => tracing::error!(%error, "the listener cannot be used"),
         }
     }
 }
 
 async fn accept<S: Service>(listener: tokio::net::TcpListener, common: Rc<Common<S>>, most: usize) {
-    let mut late = MAX_LATE;
-    while late > 0 {
-        if common.stop.is_stopping() {
-            late -= 1;
-        }
+    loop {
         let accepted = tokio::select! {
-            biased;
             accepted = listener.accept() => accepted,
-            // Whoever waits in the backlog by now is accepted above before the listener is closed.
-            () = common.stop.stopped() => return,
+            () = common.stop.stopped() => break,
         };
         match accepted {
             Ok((stream, peer)) => admit(stream, peer, &common, most),
@@ -95,6 +96,15 @@ async fn accept<S: Service>(listener: tokio::net::TcpListener, common: Rc<Common
                 tracing::warn!(%error, "cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+    // Closing the listener resets those who wait in the backlog. One turn of the event loop shows whether there are any.
+    tokio::task::yield_now().await;
+    for _ in 0..MAX_LATE {
+        match listener.accept().now_or_never() {
+            Some(Ok((stream, peer))) => admit(stream, peer, &common, most),
+            Some(Err(error)) if is_of_one_connection(&error) => {}
+            _ => return,
         }
     }
 }

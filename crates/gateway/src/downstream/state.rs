@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use polygate_http1::{Decoded, Decoder, Framing, Limits, Outbox, encode};
 use polygate_pipeline::{Failure, Frame, Reason};
@@ -17,6 +18,9 @@ use crate::wire::{ReadBuffer, poll_write_all};
 
 /// While an exchange runs, at most so many bytes of what follows are read ahead, to notice a client that goes away.
 const READ_AHEAD: usize = 16 << 10;
+
+/// Bytes a second that a body must come with, of the time that it is waited for beyond one pause.
+const LEAST_RATE: u64 = 240;
 
 pub(super) type Shared = Rc<RefCell<State>>;
 
@@ -33,7 +37,9 @@ pub(super) struct State {
     /// Of the task that waits for the body.
     reader: Option<Waker>,
     /// Since when the body is waited for.
-    pub(super) waiting: Option<Instant>,
+    waiting: Option<Instant>,
+    /// How long it was waited for before that, in all.
+    waited: Duration,
     /// Why the body cannot be read on.
     broken: Option<Failure>,
     /// The client has closed its side.
@@ -56,6 +62,7 @@ impl State {
             task: Waker::noop().clone(),
             reader: None,
             waiting: None,
+            waited: Duration::ZERO,
             broken: None,
             eof: false,
             continue_owed: false,
@@ -70,6 +77,7 @@ impl State {
         self.exchange += 1;
         self.reader = None;
         self.waiting = None;
+        self.waited = Duration::ZERO;
         self.broken = None;
         self.continue_owed = expects_continue;
         self.received = 0;
@@ -106,10 +114,22 @@ impl State {
     /// Makes the body fail; whoever waits for it is told.
     pub(super) fn fail_body(&mut self, failure: Failure) {
         self.broken.get_or_insert(failure);
-        self.waiting = None;
+        self.arrived();
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
+    }
+
+    /// Something came of a body that was waited for.
+    fn arrived(&mut self) {
+        if let Some(since) = self.waiting.take() {
+            self.waited += since.elapsed();
+        }
+    }
+
+    /// When a body that is waited for counts as given up: after a pause, or when it has come too slowly as a whole.
+    pub(super) fn body_deadline(&self, pause: Duration) -> Option<Instant> {
+        self.waiting.map(|since| since + patience(pause, self.received, self.waited))
     }
 
     /// Reads once into the buffer, on behalf of the connection's task. `Err` and 0 are the end.
@@ -128,7 +148,7 @@ impl State {
             if self.poll_fill().is_pending() {
                 return Poll::Pending;
             }
-            self.waiting = None;
+            self.arrived();
             if let Some(reader) = self.reader.take() {
                 reader.wake();
             }
@@ -166,7 +186,7 @@ impl State {
             // A client that does not take 100 Continue shows on the next write.
             let _ = self.poll_interim();
             match self.poll_fill() {
-                Poll::Ready(_) => self.waiting = None,
+                Poll::Ready(_) => self.arrived(),
                 Poll::Pending => {
                     self.waiting.get_or_insert_with(Instant::now);
                     if !self.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
@@ -189,5 +209,28 @@ impl State {
         }
         let task = self.task.clone();
         poll_write_all(&mut self.interim, &mut 0, &mut self.stream, &mut Context::from_waker(&task))
+    }
+}
+
+/// How long a body is waited for now, of which so many bytes came while it was waited for so long before.
+fn patience(pause: Duration, received: u64, waited: Duration) -> Duration {
+    let earned = pause + Duration::from_secs(received / LEAST_RATE);
+    pause.min(earned.saturating_sub(waited))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_trickles_is_given_up() {
+        let (pause, second) = (Duration::from_secs(30), Duration::from_secs(1));
+        // At 100 bytes a second the one pause is used up in the end, at 240 it never is.
+        let ends = |rate: u64| (0..10_000).find(|&n| patience(pause, n * rate, second * n as u32) < second);
+        assert_eq!(ends(100), Some(50));
+        assert_eq!(ends(240), None);
+        assert_eq!(patience(pause, 0, Duration::ZERO), pause);
+        // A fast start earns patience, but no more than one pause at a time.
+        assert_eq!(patience(pause, 1 << 20, Duration::ZERO), pause);
     }
 }

@@ -16,6 +16,7 @@ pub(crate) struct Stop(Rc<Inner>);
 struct Inner {
     stopping: Cell<bool>,
     next: Cell<u64>,
+    listening: Cell<usize>,
     open: RefCell<HashMap<u64, Option<Waker>>>,
     waiting: RefCell<Vec<Waker>>,
 }
@@ -37,12 +38,18 @@ impl Stop {
 
     /// Until the last connection is closed.
     pub(crate) async fn drained(&self) {
-        poll_fn(|cx| self.poll_when(|inner| inner.open.borrow().is_empty(), cx)).await;
+        poll_fn(|cx| self.poll_when(Inner::is_drained, cx)).await;
     }
 
     /// Until [`stop`](Self::stop) is called.
     pub(super) async fn stopped(&self) {
         poll_fn(|cx| self.poll_when(|inner| inner.stopping.get(), cx)).await;
+    }
+
+    /// Counts a listener in, until the guard is dropped: what it still accepts is waited for.
+    pub(super) fn listening(&self) -> Listening {
+        self.0.listening.set(self.0.listening.get() + 1);
+        Listening(self.clone())
     }
 
     /// Whether the worker is stopping.
@@ -76,6 +83,29 @@ impl Stop {
     }
 }
 
+impl Inner {
+    fn is_drained(&self) -> bool {
+        self.open.borrow().is_empty() && self.listening.get() == 0
+    }
+
+    fn wake_if_drained(&self) {
+        if self.is_drained() {
+            self.waiting.take().into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+/// A listener that accepts; see [`Stop::listening`].
+pub(super) struct Listening(Stop);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let inner = &self.0.0;
+        inner.listening.set(inner.listening.get() - 1);
+        inner.wake_if_drained();
+    }
+}
+
 impl Open {
     /// The connection's task, to be woken when the worker stops. Called once: a task keeps its waker.
     pub(super) fn wake_on_stop(&self, waker: &Waker) {
@@ -89,8 +119,6 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.metrics.with(|metrics| metrics.connections = metrics.connections.saturating_sub(1));
         self.stop.0.open.borrow_mut().remove(&self.id);
-        if self.stop.0.open.borrow().is_empty() {
-            self.stop.0.waiting.take().into_iter().for_each(Waker::wake);
-        }
+        self.stop.0.wake_if_drained();
     }
 }

@@ -118,7 +118,7 @@ fn write_diagnostic(out: &mut String, diagnostic: &Diagnostic, sources: &mut Sou
             Some(span) => format!("{file}:{}:{}", span.line, span.column),
             None => file.clone(),
         };
-        let _ = writeln!(out, "{margin} {} {place}", paint.on(Look::Blue, "-->"));
+        let _ = writeln!(out, "{margin}{} {place}", paint.on(Look::Blue, "-->"));
         if let Some(span) = diagnostic.span
             && let Some(line) = sources.line(file, span.line)
         {
@@ -192,7 +192,7 @@ mod tests {
             .nearest("policis", ["policies", "corsPolicies"])];
         let text = Report::new(&root, &found).text(Paint::new(false));
         let expected = "error[unknown-field]: there is no field `policis` here
-  --> config/policies.json:2:3
+ --> config/policies.json:2:3
   |
 2 |   \"policis\": []
   |   ^^^^^^^^^

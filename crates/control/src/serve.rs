@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use polygate_gateway::{Deployment, Gateway, GatewayOptions, StartError};
 use polygate_pipeline::{Diagnostic, LogLevel};
@@ -30,6 +30,9 @@ use crate::{admin, echo, signals};
 
 /// One of so many exchanges is X-rayed in `run` unless settings say otherwise.
 const XRAY_SAMPLE: u32 = 100;
+
+/// How long the end waits for the journal.
+const JOURNAL_GRACE: Duration = Duration::from_secs(2);
 
 /// Changed files that a reload's line names.
 const MAX_NAMED_FILES: usize = 3;
@@ -295,16 +298,24 @@ impl Owner {
                 self.voice.say(LogLevel::Info, message);
             }
             let clean = gateway.stop(grace);
-            if let Some(journal) = self.journal.take() {
-                // A journal that panicked has nothing left to write.
-                let _ = journal.join();
-            }
+            self.finish_journal();
             if !clean {
                 self.voice.say(LogLevel::Warn, "some exchanges were cut off");
             }
         }
         self.voice.say(LogLevel::Info, "stopped");
         self.output.flush();
+    }
+}
+
+impl Owner {
+    /// Waits for the journal to write what is left. It ends when the last worker's end of the channel is gone.
+    fn finish_journal(&mut self) {
+        let Some(journal) = self.journal.take() else { return };
+        let end = Instant::now() + JOURNAL_GRACE;
+        while !journal.is_finished() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use polygate_gateway::{Deployment, Gateway};
-use polygate_pipeline::Diagnostic;
+use polygate_pipeline::{Diagnostic, Role};
+use polygate_plan::Plan;
 use tokio::sync::oneshot;
 
 /// How a gateway is run.
@@ -181,4 +182,9 @@ pub(crate) fn resident_memory() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kib << 10)
+}
+
+/// Policies of a plan, without the functions that are handlers.
+pub(crate) fn policies(plan: &Plan) -> usize {
+    plan.policies.iter().filter(|policy| policy.spec.roles.iter().any(|role| *role != Role::Handler)).count()
 }

@@ -92,7 +92,7 @@ impl Watcher {
                 let relevant: BTreeSet<PathBuf> = paths
                     .iter()
                     .filter_map(|path| path.strip_prefix(root).ok())
-                    .filter(|path| is_relevant(path))
+                    .filter(|path| is_relevant(path, || root.join(path).is_dir()))
                     .map(Path::to_owned)
                     .collect();
                 if !relevant.is_empty() {
@@ -155,7 +155,7 @@ fn changes(kind: &EventKind) -> bool {
 }
 
 /// Whether a path, relative to the root, may be part of a deployment.
-fn is_relevant(path: &Path) -> bool {
+fn is_relevant(path: &Path, is_folder: impl FnOnce() -> bool) -> bool {
     let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else { return false };
     let in_node_modules = path.components().any(|part| part == Component::Normal("node_modules".as_ref()));
     if in_node_modules {
@@ -170,8 +170,8 @@ fn is_relevant(path: &Path) -> bool {
     }
     match path.extension() {
         Some(ending) => ENDINGS.contains(&&*ending.to_string_lossy().to_lowercase()),
-        // A folder, perhaps: renamed as a whole.
-        None => !name.bytes().all(|b| b.is_ascii_digit()),
+        // A folder that was made or renamed; editors' temporary files have no ending either.
+        None => is_folder(),
     }
 }
 
@@ -278,12 +278,13 @@ mod tests {
             "config/x.oas.yaml",
             "node_modules/.package-lock.json",
         ] {
-            assert!(is_relevant(Path::new(path)), "{path}");
+            assert!(is_relevant(Path::new(path), || false), "{path}");
         }
+        assert!(is_relevant(Path::new("modules"), || true));
         for path in
             ["modules/a.ts~", "modules/.#a.ts", "modules/4913", "a.log", "README.md", "node_modules/x/a.js"]
         {
-            assert!(!is_relevant(Path::new(path)), "{path}");
+            assert!(!is_relevant(Path::new(path), || false), "{path}");
         }
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::clock::rfc3339;
 use crate::explain::handler_kind;
-use crate::state::{State, resident_memory};
+use crate::state::{State, policies, resident_memory};
 
 /// Exchanges that are given when no limit is asked for.
 const DEFAULT_LIMIT: usize = 50;
@@ -23,7 +23,7 @@ pub(super) fn status(state: &State) -> Value {
             "since": rfc3339(running.since),
             "took_ms": running.took.as_millis() as u64,
             "routes": plan.routes.len(),
-            "policies": plan.policies.len(),
+            "policies": policies(plan),
         })
     });
     let refused = deployments.refused.as_ref().map(|refused| {

@@ -88,9 +88,12 @@ fn budget(budget: &ExplainedBudget) -> String {
         OnFailure::Open => "open",
     };
     format!(
-        "cpu {} ms, wall {} ms, memory {}, fails {fails}",
+        "cpu {} ms, wall {}, memory {}, fails {fails}",
         budget.cpu_ms,
-        budget.wall_ms,
+        match budget.wall_ms {
+            ms if ms.is_multiple_of(1_000) => format!("{} s", ms / 1_000),
+            ms => format!("{ms} ms"),
+        },
         ByteSize(budget.memory)
     )
 }

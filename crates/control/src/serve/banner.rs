@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::short;
 use crate::paint::{Look, Paint};
-use crate::state::{Mode, State};
+use crate::state::{Mode, State, policies};
 
 pub(super) struct Banner<'a> {
     pub(super) state: &'a State,
@@ -35,7 +35,7 @@ impl Banner<'_> {
             state.version,
             paint.on(Look::Bold, &state.project),
             counted(plan.routes.len(), "route", "routes"),
-            counted(plan.policies.len(), "policy", "policies"),
+            counted(policies(plan), "policy", "policies"),
             counted(self.workers, "worker", "workers"),
             short(self.took),
         );
@@ -73,7 +73,7 @@ impl Banner<'_> {
             "project": self.state.project,
             "deployment": deployment,
             "routes": self.plan.routes.len(),
-            "policies": self.plan.policies.len(),
+            "policies": policies(self.plan),
             "workers": self.workers,
             "took_ms": self.took.as_millis() as u64,
         });

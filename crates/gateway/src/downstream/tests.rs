@@ -471,3 +471,65 @@ fn an_interim_status_is_no_final_response() {
         assert_eq!(gate.ends.borrow()[0].2, Some(Reason::PolicyResult));
     });
 }
+
+#[test]
+fn a_body_may_be_read_by_another_task() {
+    run(async {
+        let gate = gate(|request: Request| async move {
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            tokio::task::spawn_local(async move {
+                let _ = sender.send(request.body.collect(1 << 20).await.map(|(body, _)| body));
+            });
+            match receiver.await.unwrap() {
+                Ok(body) => text(body),
+                Err(failure) => Response::new(failure.status()),
+            }
+        });
+        let mut stream = gate.connect().await;
+        for _ in 0..2 {
+            stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30000\r\n\r\n").await.unwrap();
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                stream.write_all(&[b'x'; 10_000]).await.unwrap();
+            }
+            assert!(through(&mut stream, "\r\n\r\n").await.contains("Content-Length: 30000\r\n"));
+            let mut body = vec![0; 30_000];
+            stream.read_exact(&mut body).await.unwrap();
+        }
+        // The time is kept for it as well: see the limits of the connection's own task.
+        let mut settings = Settings::default();
+        settings.timeouts.body = Duration::from_millis(50);
+        let gate = gate_with(settings, |request: Request| async move {
+            let read = tokio::task::spawn_local(async move { request.body.collect(100).await });
+            Response::new(read.await.unwrap().unwrap_err().status())
+        });
+        let got = gate.talk("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe").await;
+        assert!(got.starts_with("HTTP/1.1 408 "), "{got}");
+    });
+}
+
+#[test]
+fn a_body_that_outlives_its_exchange_reads_nothing_of_the_next() {
+    run(async {
+        let kept: Rc<RefCell<Option<Body>>> = Rc::default();
+        let keep = kept.clone();
+        let gate = gate(move |mut request: Request| {
+            let body = std::mem::take(&mut request.body);
+            if keep.borrow().is_none() {
+                *keep.borrow_mut() = Some(body);
+            }
+            async { text("ok") }
+        });
+        let mut stream = gate.connect().await;
+        stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+        through(&mut stream, "ok").await;
+        stream.write_all(b"3\r\nabc\r\n0\r\n\r\n").await.unwrap();
+        stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n").await.unwrap();
+        through(&mut stream, "ok").await;
+        let old = kept.borrow_mut().take().unwrap();
+        assert_eq!(old.collect(100).await.unwrap_err().reason(), Reason::ClientClosed);
+        stream.write_all(b"123456789GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        assert!(rest(&mut stream).await.ends_with("ok"));
+        assert_eq!(gate.ends.borrow().len(), 3);
+    });
+}

@@ -47,7 +47,24 @@ async fn speed_of_wrapping_reading_setting_and_taking() {
                     let back: Value<'_> = f.call((object,))?;
                     super::super::take_request(ctx, &back).map(drop)
                 })?;
-                report = format!(
+                let source = [
+                    "r.headers",
+                    "h.get('x-field-3')",
+                    "h.set('x-new', 'value')",
+                    "h.has('x-one')",
+                    "r.method",
+                    "r.url",
+                ];
+                for what in source {
+                    let object = super::super::wrap_request(ctx, base.clone_head(), None)?;
+                    let f: rquickjs::Function<'_> = ctx.eval(format!(
+                        "((r) => {{ const h = r.headers; for (let i = 0; i < 100000; i++) {what}; }})"
+                    ))?;
+                    let start = Instant::now();
+                    f.call::<_, ()>((object,))?;
+                    report += &format!("{what} {} ns; ", start.elapsed().as_nanos() / 100_000);
+                }
+                report += &format!(
                     "wrap {wrap:.0} ns; wrap+take {take:.0} ns; with an empty call {call:.0} ns; with get and set {all:.0} ns"
                 );
                 Ok(())

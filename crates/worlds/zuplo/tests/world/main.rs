@@ -10,3 +10,4 @@ mod gate;
 mod handlers;
 mod policies;
 mod projects;
+mod speed;

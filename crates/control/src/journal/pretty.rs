@@ -66,9 +66,17 @@ fn route_path(label: &str) -> &str {
     label.split_once(' ').map_or(label, |(_, path)| path)
 }
 
+/// What went wrong, beneath the exchange. Its line has said the reason and the policy already.
 pub(super) fn failure(record: &ExchangeRecord, error: &str, paint: Paint, text: &mut String) {
     let who = record.policy.as_deref();
-    said(LogLevel::Error, who, error, INDENT, paint, text);
+    let mut detail = error.strip_prefix(record.reason.as_str()).unwrap_or(error);
+    if let Some(policy) = who {
+        detail = detail.strip_prefix(&format!(" in policy {policy:?}")).unwrap_or(detail);
+    }
+    let detail = detail.strip_prefix(": ").unwrap_or(detail);
+    if !detail.is_empty() {
+        said(LogLevel::Error, who, detail, INDENT, paint, text);
+    }
 }
 
 pub(super) fn line(line: &LogLine, beneath: bool, paint: Paint, zone: &TimeZone, text: &mut String) {

@@ -88,12 +88,22 @@ fn failures_name_reason_and_policy_and_escape_what_clients_send() {
     let mut journal = journal(LogFormat::Pretty);
     let mut failed = record("a", "/\u{1b}[2J", 500, Reason::PolicyError);
     failed.policy = Some(Arc::from("stamp"));
-    failed.error = Some("boom\n    at stamp.ts:3:5".to_owned());
+    failed.error = Some("policy_error in policy \"stamp\": boom\n    at stamp.ts:3:5".to_owned());
     let mut text = String::new();
     journal.take(Event::Exchange(failed), Instant::now(), &mut text);
     assert!(text.contains("policy_error by stamp\n"), "{text}");
     assert!(text.contains("error stamp: boom\n"), "{text}");
+    assert_eq!(text.matches("policy_error").count(), 1, "{text}");
     assert!(text.contains("/\\u{1b}[2J") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn a_reason_without_detail_is_said_once() {
+    let mut missing = record("a", "/x", 404, Reason::NoRoute);
+    missing.error = Some("no_route".to_owned());
+    let mut text = String::new();
+    journal(LogFormat::Pretty).take(Event::Exchange(missing), Instant::now(), &mut text);
+    assert_eq!((text.lines().count(), text.matches("no_route").count()), (1, 1), "{text}");
 }
 
 #[test]

@@ -234,3 +234,43 @@ fn a_taken_port_is_one_clear_line() {
         assert!(shown.contains(who) && shown.contains(&address) && shown.contains("is taken"), "{shown}");
     }
 }
+
+/// A project whose function handler takes its time, and a request that waits for it.
+fn slow_answer(folder: &Folder) -> (Serving, std::thread::JoinHandle<std::io::Result<String>>) {
+    let file = "shop/modules/hello.ts";
+    folder.edit(file, "  return {", "  await new Promise((done) => setTimeout(done, 1500));\n  return {");
+    let serving = Serving::run(folder);
+    let address = serving.gateway.clone();
+    let waiting = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address)?;
+        stream.write_all(b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    });
+    // The handler has begun once it has said so.
+    serving.line("greeting");
+    (serving, waiting)
+}
+
+#[test]
+fn a_stop_waits_for_running_exchanges() {
+    let folder = Folder::project();
+    let (mut serving, waiting) = slow_answer(&folder);
+    serving.signal("-TERM");
+    serving.line("SIGTERM");
+    let (status, ready) = serving.admin("GET", "/health/ready");
+    assert_eq!((status, &ready["status"]), (503, &"stopping".into()));
+    assert!(waiting.join().unwrap().unwrap().starts_with("HTTP/1.1 200"));
+    assert_eq!(serving.end(), Some(0));
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let folder = Folder::project();
+    let (mut serving, waiting) = slow_answer(&folder);
+    serving.signal("-INT");
+    serving.line("SIGINT");
+    serving.signal("-INT");
+    assert_eq!(serving.end(), Some(130));
+    assert!(waiting.join().unwrap().map_or(true, |answer| answer.is_empty()));
+}

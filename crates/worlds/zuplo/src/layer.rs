@@ -116,10 +116,10 @@ struct Calls<'a> {
 }
 
 impl Calls<'_> {
-    async fn inbound(&self, function: &Kept, request: Request) -> Result<Verdict, Failure> {
+    fn inbound(&self, function: &Kept, request: Request) -> impl Future<Output = Result<Verdict, Failure>> {
         let (live, session) = (self.live.clone(), self.session.clone());
         let args = self.with_request(request);
-        self.call(function, args, move |ctx, value| verdict::inbound(ctx, &value, &live, &session)).await
+        self.call(function, args, move |ctx, value| verdict::inbound(ctx, &value, &live, &session))
     }
 
     async fn outbound(
@@ -145,21 +145,25 @@ impl Calls<'_> {
         }
     }
 
-    async fn template(&self, function: &Kept, request: Request) -> Result<(String, Request), Failure> {
+    fn template(
+        &self,
+        function: &Kept,
+        request: Request,
+    ) -> impl Future<Output = Result<(String, Request), Failure>> {
         let session = self.session.clone();
         let args = self.with_request(request);
         let finish = move |ctx: &Ctx<'_>, value: Value<'_>| -> JsResult<(String, Request)> {
             let own = session.request(ctx).ok_or(Error::Unknown)?;
             Ok((value.get()?, messages::take_request(ctx, &own)?))
         };
-        self.call(function, args, finish).await
+        self.call(function, args, finish)
     }
 
-    async fn hooked_request(&self, request: Request) -> Result<Verdict, Failure> {
+    fn hooked_request(&self, request: Request) -> impl Future<Output = Result<Verdict, Failure>> {
         let (live, session) = (self.live.clone(), self.session.clone());
         let args = self.with_request(request);
         let hooks = &self.live.hooks().request_hooks;
-        self.call(hooks, args, move |ctx, value| verdict::inbound(ctx, &value, &live, &session)).await
+        self.call(hooks, args, move |ctx, value| verdict::inbound(ctx, &value, &live, &session))
     }
 
     /// Runs the hooks for the response when no layer of this world stands around.
@@ -216,26 +220,35 @@ impl Calls<'_> {
         }
     }
 
-    /// Calls `function` under this policy's budget.
-    async fn call<T>(
+    /// Calls `function` under this policy's budget. It runs at once; what is left of it is awaited.
+    fn call<T, C>(
         &self,
         function: &Kept,
         args: impl for<'js> FnOnce(&Ctx<'js>, &mut Arguments<'js>) -> JsResult<()>,
-        finish: impl for<'js> FnOnce(&Ctx<'js>, Value<'js>) -> JsResult<T>,
-    ) -> Result<T, Failure> {
+        finish: C,
+    ) -> impl Future<Output = Result<T, Failure>>
+    where
+        C: for<'js> FnOnce(&Ctx<'js>, Value<'js>) -> JsResult<T>,
+    {
         let vm = &self.live.vm;
         let scope =
             CallScope::new(self.spec.budget.cpu, Some(self.exchange.clone()), Some(self.spec.name.clone()));
         let limits = Limits::from(&self.spec.budget);
         scope.attach(Rc::new(Facts { limits, detached: Cell::new(false) }));
-        let guard = AbortOnDrop::new(vm, &scope, self.session);
-        let result = match vm.call(&scope, function, args, finish).into_ready() {
-            Ok(result) => result,
-            Err(call) => call.await,
-        };
-        guard.disarm();
-        self.exchange.charge(self.step, scope.cpu_used());
-        result.map_err(|error| self.failure(error))
+        let call = vm.call(&scope, function, args, finish);
+        async move {
+            let result = match call.into_ready() {
+                Ok(result) => result,
+                Err(call) => {
+                    let guard = AbortOnDrop::new(vm, &scope, self.session);
+                    let result = call.await;
+                    guard.disarm();
+                    result
+                }
+            };
+            self.exchange.charge(self.step, scope.cpu_used());
+            result.map_err(|error| self.failure(error))
+        }
     }
 
     fn failure(&self, error: CallError) -> Failure {

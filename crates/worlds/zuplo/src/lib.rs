@@ -25,7 +25,7 @@ mod turn;
 mod verdict;
 mod world;
 
-pub use world::{TEMPLATE_EXPORT, ZuploWorld};
+pub use world::{HOOKS_EXPORT, TEMPLATE_EXPORT, ZuploWorld};
 
 /// The name by which projects import the runtime module.
 pub const RUNTIME_MODULE: &str = "@polygate/runtime";

@@ -18,7 +18,7 @@ pub const TEMPLATE_EXPORT: &str = "template";
 
 /// The export of the runtime module by which a front end asks for a layer that only runs a project's request and
 /// response hooks: for routes that have no other layer of this world.
-const HOOKS_EXPORT: &str = "hooks";
+pub const HOOKS_EXPORT: &str = "hooks";
 
 /// Where a project's `runtimeInit` may stand.
 const INIT_MODULES: &[&str] = &["./modules/polygate.runtime", "./modules/zuplo.runtime"];

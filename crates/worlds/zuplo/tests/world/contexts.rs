@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use polygate_pipeline::LogLevel;
+use polygate_pipeline::{LogLevel, Role};
 use serde_json::json;
 
-use crate::gate::{Fixture, get, json as body, run, text};
+use crate::gate::{Fixture, get, json as body, post, run, text};
 
 #[test]
 fn the_context_tells_about_exchange_and_route() {
@@ -267,5 +267,29 @@ fn the_project_leaves_hooks_at_start() {
         assert_eq!(body(response).await, json!({ "hooked": "7", "url": "http://gate.test/a" }));
         let response = gate.send(get("http://gate.test/a?stop=1")).await.unwrap();
         assert_eq!((response.status.as_u16(), response.headers.get_str("x-plugin")), (402, Some("1")));
+    });
+}
+
+#[test]
+fn a_layer_of_its_own_runs_the_hooks_of_the_project() {
+    run(async {
+        let gate = Fixture::new(&[(
+            "modules/polygate.runtime.js",
+            r#"
+            export function runtimeInit(runtime) {
+              runtime.addRequestHook((request) => { request.headers.set("x-hook", "1"); return request; });
+              runtime.addResponseSendingHook((response, request) => {
+                response.headers.set("x-sent", request.headers.get("x-hook") + request.method);
+                return response;
+              });
+            }"#,
+        )])
+        .policy(Role::Inbound, "hooks", "@polygate/runtime", "hooks", None)
+        .start()
+        .await;
+        let response = gate.send(post("http://gate.test/", "payload")).await.unwrap();
+        assert_eq!(response.headers.get_str("x-sent"), Some("1POST"));
+        let seen = gate.terminal.seen.borrow();
+        assert_eq!((seen[0].0.headers.get_str("x-hook"), seen[0].1.as_str()), (Some("1"), "payload"));
     });
 }

@@ -135,10 +135,27 @@ impl Fixture {
             log,
             upstream,
             terminal: Rc::default(),
+            route: Rc::new(route()),
             others: Vec::new(),
             chain: None,
         }
         .wired()
+    }
+}
+
+/// The route of every exchange.
+fn route() -> RouteInfo {
+    RouteInfo {
+        path: "/orders/{id}".to_owned(),
+        methods: vec![Method::GET, Method::POST],
+        operation_id: Some("getOrder".to_owned()),
+        summary: Some("One order".to_owned()),
+        handler: ("$import(./modules/m)".to_owned(), "default".to_owned()),
+        inbound: vec![Arc::from("a")],
+        outbound: Vec::new(),
+        file: "config/routes.oas.json".to_owned(),
+        raw: Arc::new(serde_json::json!({ "operationId": "getOrder", "x-mine": [1] })),
+        label: Arc::from("GET /orders/{id}"),
     }
 }
 
@@ -150,6 +167,7 @@ pub(crate) struct Gate {
     pub(crate) log: Rc<Log>,
     pub(crate) upstream: Rc<Upstream>,
     pub(crate) terminal: Rc<Terminal>,
+    route: Rc<RouteInfo>,
     others: Vec<Step>,
     chain: Option<Chain>,
 }
@@ -175,7 +193,7 @@ impl Gate {
                 Role::Handler => handler = Some(step),
             }
         }
-        inbound.extend(self.others.drain(..));
+        inbound.append(&mut self.others);
         inbound.extend(outbound);
         inbound.push(handler.unwrap_or_else(|| Step {
             policy: Arc::from("terminal"),
@@ -213,19 +231,7 @@ impl Gate {
             xray: false,
             services: self.services.clone(),
         });
-        let route = RouteInfo {
-            path: "/orders/{id}".to_owned(),
-            methods: vec![Method::GET, Method::POST],
-            operation_id: Some("getOrder".to_owned()),
-            summary: Some("One order".to_owned()),
-            handler: ("$import(./modules/m)".to_owned(), "default".to_owned()),
-            inbound: vec![Arc::from("a")],
-            outbound: Vec::new(),
-            file: "config/routes.oas.json".to_owned(),
-            raw: Arc::new(serde_json::json!({ "operationId": "getOrder", "x-mine": [1] })),
-            label: Arc::from("GET /orders/{id}"),
-        };
-        exchange.set_route(Rc::new(route), vec![(Arc::from("id"), "a b".to_owned())]);
+        exchange.set_route(self.route.clone(), vec![(Arc::from("id"), "a b".to_owned())]);
         exchange
     }
 

@@ -8,7 +8,7 @@ use polygate_pipeline::{Response, StatusCode};
 use crate::gate::{Fixture, Gate, get, run};
 
 const EXCHANGES: u32 = 5_000;
-const ROUNDS: u32 = 7;
+const ROUNDS: u32 = 40;
 
 async fn cost(gate: &Gate) -> Duration {
     let mut best = Duration::MAX;
@@ -60,6 +60,9 @@ fn speed() {
             ("inbound with user, params, query, custom, route", Fixture::module(text).inbound("rich")),
             ("handler", Fixture::module(text).handler("default")),
         ] {
+            if std::env::var("ONLY").is_ok_and(|only| only != name) {
+                continue;
+            }
             println!("{name}: +{:?}", cost(&fixture.start().await).await.saturating_sub(alone));
         }
     });

@@ -11,6 +11,8 @@ use polygate_gateway::Deployment;
 use polygate_pipeline::{Diagnostic, World};
 use polygate_plan::{Plan, Settings};
 
+use crate::packages;
+
 /// What the command line says in place of a project's settings.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -42,6 +44,8 @@ pub struct Builder {
     root: PathBuf,
     worlds: Vec<Arc<dyn World>>,
     overrides: Overrides,
+    /// Whether policies that lack an npm package are done without.
+    partial: bool,
 }
 
 /// What came of a build.
@@ -55,7 +59,14 @@ pub struct Built {
 impl Builder {
     /// A builder for the project at `root`, an absolute path.
     pub fn new(root: PathBuf, worlds: Vec<Arc<dyn World>>, overrides: Overrides) -> Self {
-        Self { root, worlds, overrides }
+        Self { root, worlds, overrides, partial: false }
+    }
+
+    /// The same, but policies that lack an npm package are done without: their routes answer 503.
+    #[must_use]
+    pub(crate) fn partial(mut self) -> Self {
+        self.partial = true;
+        self
     }
 
     /// The project's folder.
@@ -74,7 +85,11 @@ impl Builder {
         let built = guarded(|| {
             let (plan, mut diagnostics) = self.load();
             let Some(plan) = plan else { return Built { deployment: None, diagnostics } };
-            let (deployment, found) = Deployment::build(plan, &self.worlds);
+            let kept = self.partial.then(|| plan.clone());
+            let (mut deployment, mut found) = Deployment::build(plan, &self.worlds);
+            if let (None, Some(plan)) = (&deployment, kept) {
+                deployment = packages::without_missing(&plan, &self.worlds, &mut found);
+            }
             diagnostics.extend(found);
             if let Some(deployment) = &deployment {
                 diagnostics.extend(deployment.trial());

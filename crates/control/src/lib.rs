@@ -11,6 +11,7 @@ mod echo;
 mod explain;
 mod http;
 mod journal;
+mod packages;
 mod paint;
 mod report;
 mod serve;

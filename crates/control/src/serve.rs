@@ -4,6 +4,7 @@ mod banner;
 mod error;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
@@ -26,7 +27,7 @@ use crate::source::Source;
 use crate::state::{Cause, Command, Mode, Reload, State};
 use crate::trace::Trace;
 use crate::watch::{Notice, Watcher};
-use crate::{admin, echo, signals};
+use crate::{admin, echo, packages, signals};
 
 /// One of so many exchanges is X-rayed in `run` unless settings say otherwise.
 const XRAY_SAMPLE: u32 = 100;
@@ -79,7 +80,10 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let format = if mode == Mode::Dev { LogFormat::Pretty } else { LogFormat::Json };
     Trace::start(format, paint, output.clone());
     let mut owner = Owner {
-        builder: Builder::new(source.root.clone(), worlds, overrides),
+        builder: match Builder::new(source.root.clone(), worlds, overrides) {
+            builder if mode == Mode::Dev => builder.partial(),
+            builder => builder,
+        },
         voice: Voice::new(format, paint, output.clone()),
         state,
         output,
@@ -96,6 +100,9 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         None => None,
     };
 
+    if mode == Mode::Dev && packages::are_missing(&source.root) {
+        owner.install_packages(&source.root);
+    }
     let started = Instant::now();
     let Built { deployment, diagnostics } = owner.builder.build();
     match deployment {
@@ -279,6 +286,22 @@ impl Owner {
         Reload::Unchanged
     }
 
+    fn install_packages(&self, root: &Path) {
+        let command = packages::command(root);
+        self.voice.say(LogLevel::Info, format!("installing npm packages ({command})"));
+        let started = Instant::now();
+        match packages::install(root) {
+            Ok(()) => self.voice.say(LogLevel::Info, format!("installed in {}", short(started.elapsed()))),
+            Err(why) => self.voice.say(
+                LogLevel::Warn,
+                format!(
+                    "{why}; routes whose policies import a missing package answer 503 until `{command}` has run in {}",
+                    root.display()
+                ),
+            ),
+        }
+    }
+
     fn watch_failed(&self, error: &str) {
         let message = format!("files cannot be watched, so changes need a restart: {error}");
         self.voice.say(LogLevel::Warn, message);
@@ -354,6 +377,9 @@ fn needs_restart(before: &Plan, after: &Plan) -> Vec<(&'static str, String)> {
     }
     if old.dev_echo != new.dev_echo {
         changes.push(("the echo service's address", address(new.dev_echo)));
+    }
+    if (old.limits, old.timeouts) != (new.limits, new.timeouts) {
+        changes.push(("what stands in [limits] and [timeouts]", "in force".to_owned()));
     }
     if old.log.format != new.log.format {
         changes.push(("the log's format", format!("{:?}", new.log.format).to_lowercase()));

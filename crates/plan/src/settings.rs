@@ -180,7 +180,8 @@ pub struct LogSettings {
     pub format: Option<LogFormat>,
     /// One line for each exchange.
     pub access: AccessLog,
-    /// Exchanges that the X-ray of `run` keeps in full: one of so many. Default 100; `dev` keeps each.
+    /// Exchanges that the X-ray of `run` keeps in full: one of so many; 0 keeps none. Default 100; `dev`
+    /// keeps each.
     pub xray_sample: Option<u32>,
 }
 

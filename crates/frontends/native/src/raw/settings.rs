@@ -183,8 +183,7 @@ pub(crate) struct Log {
     pub(crate) format: Option<LogFormat>,
     /// Which exchanges get a line. Default `all`.
     pub(crate) access: Option<AccessLog>,
-    /// Of how many exchanges `run` keeps one for the X-ray. Default 100.
-    #[schemars(range(min = 1))]
+    /// Of how many exchanges `run` keeps one for the X-ray; 0 keeps none. Default 100.
     pub(crate) xray_sample: Option<u32>,
 }
 

@@ -1,0 +1,78 @@
+//! Every example is loaded, and does what its README says.
+
+use crate::harness::{Gateway, example, polygate, skip};
+
+fn installed() -> bool {
+    let there = example("quickstart").join("node_modules/zod").exists();
+    if !there {
+        skip("examples::quickstart", "npm packages are not installed (run `cargo xtask test`)");
+    }
+    there
+}
+
+#[test]
+fn every_example_passes_its_check() {
+    if !installed() {
+        return;
+    }
+    for entry in std::fs::read_dir(example(".")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let output = polygate().arg("check").arg(&path).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}: {text}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_quickstart_does_what_the_readme_says() {
+    if !installed() {
+        return;
+    }
+    let gateway = Gateway::start("dev", &example("quickstart"), &[]);
+    let hello = gateway.get("/hello/Ada");
+    assert_eq!((hello.status, hello.json()["hello"].as_str()), (200, Some("Ada")));
+    assert_eq!(hello.header("x-request-id"), hello.json()["requestId"].as_str());
+
+    let refused = gateway.get("/orders");
+    assert_eq!((refused.status, refused.header("content-type")), (401, Some("application/problem+json")));
+    assert_eq!(refused.header("x-handled-by"), None, "outbound policies are skipped by a short circuit");
+
+    let key = [("x-api-key", "demo-key"), ("x-note", "kept")];
+    let listed = gateway.send("GET", "/orders?page=2", &key, "");
+    assert_eq!((listed.status, listed.header("x-handled-by")), (200, Some("polygate listOrders")));
+    let seen = listed.json();
+    assert!(seen["url"].as_str().unwrap().ends_with("/orders?page=2"), "{seen}");
+    let text = seen.to_string().to_lowercase();
+    assert!(
+        text.contains("x-note") && text.contains("x-forwarded-for") && !text.contains("demo-key"),
+        "{seen}"
+    );
+
+    let bad = gateway.send("POST", "/orders", &key, r#"{"item":"tea","quantity":0}"#);
+    assert_eq!((bad.status, bad.json()["errors"][0]["at"].as_str()), (400, Some("quantity")));
+    let good = gateway.send("POST", "/orders", &key, r#"{"item":"tea","quantity":2,"x":1}"#);
+    assert_eq!(good.status, 200);
+    assert!(good.body.contains("quantity") && !good.body.contains("\\\"x\\\""), "{}", good.body);
+
+    let one = gateway.send("GET", "/orders/a%20b", &key, "");
+    assert!(one.json()["url"].as_str().unwrap().ends_with("/v2/orders?id=a%20b"), "{}", one.body);
+
+    let moved = gateway.get("/old-orders");
+    assert_eq!((moved.status, moved.header("location")), (308, Some("/orders")));
+
+    let broken = gateway.get("/broken");
+    assert_eq!((broken.status, broken.json()["reason"].as_str()), (500, Some("policy_error")));
+    assert!(!broken.body.contains("undefined"), "{}", broken.body);
+    gateway.await_output("modules/hello.ts:10:");
+
+    let loops = gateway.get("/loop");
+    assert_eq!((loops.status, loops.json()["reason"].as_str()), (500, Some("policy_cpu")));
+    assert_eq!(gateway.get("/nowhere").status, 404);
+
+    let xray = gateway.admin("/exchanges?limit=50");
+    let text = xray.to_string();
+    assert!(text.contains("need-key") && text.contains("x-handled-by"), "{text}");
+}

@@ -1,0 +1,12 @@
+//! End to end: the `polygate` program over real sockets, with real npm packages and real upstreams.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod budgets;
+mod examples;
+mod harness;
+mod packages;
+mod policies;
+mod reload;
+mod stop;
+mod streaming;
+mod upstreams;

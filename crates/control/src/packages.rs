@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use polygate_gateway::Deployment;
 use polygate_pipeline::{
-    Diagnostic, Exchange, Failure, Instance, Layer, LocalBoxFuture, Next, PolicySpec, Program, Project, Reason,
-    Request, Response, Role, Services, Severity, World,
+    Diagnostic, Exchange, Failure, Instance, Layer, LocalBoxFuture, Next, PolicySpec, Program, Project,
+    Reason, Request, Response, Role, Services, Severity, World,
 };
 use polygate_plan::Plan;
 
@@ -76,7 +76,8 @@ pub(crate) fn without_missing(
             plan.policies[index].world = Arc::from(UNAVAILABLE);
         }
     }
-    let worlds: Vec<Arc<dyn World>> = worlds.iter().cloned().chain([Arc::new(Unavailable) as Arc<dyn World>]).collect();
+    let worlds: Vec<Arc<dyn World>> =
+        worlds.iter().cloned().chain([Arc::new(Unavailable) as Arc<dyn World>]).collect();
     Deployment::build(plan, &worlds).0
 }
 
@@ -116,7 +117,8 @@ impl Layer for Unavailable {
         _: &'a Exchange,
         _: Next<'a>,
     ) -> LocalBoxFuture<'a, Result<Response, Failure>> {
-        let failure = Failure::new(Reason::PolicyUnavailable).detail("an npm package that it imports is not installed");
+        let failure =
+            Failure::new(Reason::PolicyUnavailable).detail("an npm package that it imports is not installed");
         Box::pin(std::future::ready(Err(failure)))
     }
 }

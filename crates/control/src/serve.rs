@@ -158,7 +158,7 @@ impl Owner {
             workers: settings.listen.workers.unwrap_or_else(cores).max(1),
             xray_sample: if dev { 1 } else { settings.log.xray_sample.unwrap_or(XRAY_SAMPLE) },
         };
-        let mut gateway = Gateway::start(&options, deployment.clone()).map_err(|error| match error {
+        let gateway = Gateway::start(&options, deployment.clone()).map_err(|error| match error {
             StartError::Listen(address, error) => ServeError::listen(address, &error),
             StartError::Worker(error) => ServeError::thread(error),
             StartError::Deployment(found) => ServeError::Refused(found),
@@ -186,7 +186,7 @@ impl Owner {
         if format == LogFormat::Json {
             self.voice.say_with(LogLevel::Info, "listening", banner.fields(deployment.id()));
         }
-        *self.state.gateway() = Some(gateway);
+        self.state.set_gateway(Some(gateway));
         self.state.update(|deployments| deployments.deployed(deployment.clone(), took));
         Ok(())
     }
@@ -242,7 +242,7 @@ impl Owner {
             self.start(deployment.clone(), &diagnostics, started)?;
             return Ok(Reload::Deployed(deployment.id().to_owned(), started.elapsed()));
         };
-        let deployed = match &*self.state.gateway() {
+        let deployed = match self.state.gateway() {
             Some(gateway) => gateway.deploy(&deployment),
             None => return Ok(Reload::Unchanged),
         };
@@ -310,17 +310,20 @@ impl Owner {
     fn stop(mut self, signal: &str) {
         let grace =
             self.state.deployments().running.map(|running| running.deployment.plan().settings.timeouts.drain);
-        let gateway = self.state.gateway().take();
+        let gateway = self.state.gateway();
         if let (Some(gateway), Some(grace)) = (gateway, grace) {
             let running = gateway.metrics().running;
             if running > 0 {
+                let what = if running == 1 { "one running exchange is" } else { "the running exchanges are" };
                 let message = format!(
-                    "{signal}: stopping once {running} running exchanges are over, in {} at the latest; again to stop at once",
-                    short(grace)
+                    "{signal}: stopping once {what} over, in {} s at the latest; again to stop at once",
+                    grace.as_secs_f64()
                 );
                 self.voice.say(LogLevel::Info, message);
             }
             let clean = gateway.stop(grace);
+            // The journal ends when nobody can send it anything more.
+            drop((gateway, self.state.set_gateway(None)));
             self.finish_journal();
             if !clean {
                 self.voice.say(LogLevel::Warn, "some exchanges were cut off");
@@ -378,11 +381,25 @@ fn needs_restart(before: &Plan, after: &Plan) -> Vec<(&'static str, String)> {
     if old.dev_echo != new.dev_echo {
         changes.push(("the echo service's address", address(new.dev_echo)));
     }
-    if (old.limits, old.timeouts) != (new.limits, new.timeouts) {
+    // These two hold for each exchange, and for the stop, as the newest deployment says.
+    let wire = |settings: &Settings| {
+        let (mut limits, mut timeouts) = (settings.limits, settings.timeouts);
+        (limits.body, timeouts.drain) = Default::default();
+        (limits, timeouts)
+    };
+    if wire(old) != wire(new) {
         changes.push(("what stands in [limits] and [timeouts]", "in force".to_owned()));
     }
+    if old.log.xray_sample != new.log.xray_sample {
+        changes.push(("the X-ray's sample", new.log.xray_sample.unwrap_or(XRAY_SAMPLE).to_string()));
+    }
     if old.log.format != new.log.format {
-        changes.push(("the log's format", format!("{:?}", new.log.format).to_lowercase()));
+        let format = match new.log.format {
+            Some(LogFormat::Pretty) => "pretty",
+            Some(LogFormat::Json) => "json",
+            None => "the command's own",
+        };
+        changes.push(("the log's format", format.to_owned()));
     }
     changes
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use polygate_gateway::{Deployment, Gateway};
@@ -119,7 +119,7 @@ pub(crate) struct State {
     pub(crate) root: PathBuf,
     pub(crate) started: Instant,
     pub(crate) commands: Sender<Command>,
-    gateway: Mutex<Option<Gateway>>,
+    gateway: Mutex<Option<Arc<Gateway>>>,
     deployments: Mutex<Deployments>,
     stopping: AtomicBool,
 }
@@ -145,10 +145,16 @@ impl State {
         }
     }
 
-    /// The gateway, once it has started and until it stops.
-    pub(crate) fn gateway(&self) -> MutexGuard<'_, Option<Gateway>> {
-        // A panic in an observer leaves the gateway as it was.
-        self.gateway.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The gateway, once it has started and until it stops. No lock is held while it is used: a deployment that is
+    /// being swapped in does not keep anybody from looking.
+    pub(crate) fn gateway(&self) -> Option<Arc<Gateway>> {
+        self.gateway.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says which gateway runs, or that none does any more; gives back the one that ran.
+    pub(crate) fn set_gateway(&self, gateway: Option<Gateway>) -> Option<Arc<Gateway>> {
+        let mut current = self.gateway.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut current, gateway.map(Arc::new))
     }
 
     /// The deployments as they are now.

@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use polygate_pipeline::{Diagnostic, Instance, LogLine, LogSink, PolicySpec, Program, Services, World};
 use polygate_plan::Plan;
 use ring::digest::{Context, SHA256};
+use tokio::time::timeout;
 
 use crate::upstream::Client;
+
+/// How long the plugins of one world may take to become live on one worker, waiting included.
+const LOAD_WALL: Duration = Duration::from_secs(10);
 
 /// A plan with its compiled plugins.
 pub struct Deployment {
@@ -98,7 +103,12 @@ impl Deployment {
         let mut instances = Vec::new();
         let mut diagnostics = Vec::new();
         for compiled in &self.programs {
-            match compiled.program.spawn(services).await {
+            // A module that waits for what never comes must not hold up reloads and stops.
+            let spawned = match timeout(LOAD_WALL, compiled.program.spawn(services)).await {
+                Ok(spawned) => spawned,
+                Err(_) => Err(vec![self.too_slow(compiled)]),
+            };
+            match spawned {
                 Ok(instance) => {
                     for (policy, &index) in compiled.policies.iter().enumerate() {
                         for &role in &self.plan.policies[index].spec.roles {
@@ -113,6 +123,13 @@ impl Deployment {
             }
         }
         if diagnostics.is_empty() { Ok(instances) } else { Err(diagnostics) }
+    }
+
+    fn too_slow(&self, compiled: &Compiled) -> Diagnostic {
+        let world = compiled.policies.first().map_or("", |&index| &*self.plan.policies[index].world);
+        let message = format!("the modules of world {world:?} did not finish loading within {LOAD_WALL:?}");
+        Diagnostic::error("load-timeout", message)
+            .expected("modules whose top level, and whose start-up hook, come to an end")
     }
 
     /// Where the layers of the plan's policies come from, by the policies' index.

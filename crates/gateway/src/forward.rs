@@ -5,11 +5,12 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 use polygate_pipeline::{
-    Body, Exchange, Failure, Known, Layer, Method, Next, Reason, Request, Response, Scheme, StatusCode,
-    Target,
+    Body, Exchange, Failure, InvalidTarget, Known, Layer, Method, Next, Reason, Request, Response, Scheme,
+    StatusCode, Target,
 };
 use polygate_plan::{Connection, Expression, Forward, ForwardTo, Plan, Template, Variables};
 
+use crate::path::is_ambiguous;
 use crate::upstream::Client;
 
 /// Redirects that are followed before the last one is handed on.
@@ -71,12 +72,12 @@ impl Forwarder {
                 }
                 url.push_str(incoming.path());
                 self.append_search(&mut url, incoming);
-                Target::parse(&url).map_err(invalid)
+                built(&url)
             }
             Destination::Url(template) => {
                 let mut url = self.render(template, request, exchange);
                 self.append_search(&mut url, incoming);
-                Target::parse(&url).map_err(invalid)
+                built(&url)
             }
             Destination::Targets(targets, turn) => {
                 let next = turn.get();
@@ -93,7 +94,7 @@ impl Forwarder {
         }
     }
 
-    fn join(&self, base: &Target, incoming: &Target) -> Result<Target, polygate_pipeline::InvalidTarget> {
+    fn join(&self, base: &Target, incoming: &Target) -> Result<Target, InvalidTarget> {
         let prefix = base.path().trim_end_matches('/');
         let search = if self.search { incoming.search() } else { "" };
         if prefix.is_empty() && search.len() == incoming.search().len() {
@@ -122,6 +123,7 @@ impl Forwarder {
             return self.client.send_to(request, &self.connection).await;
         }
         let mut left = MAX_REDIRECTS;
+        let mut followed = false;
         loop {
             let mut again = request.clone_head();
             // Only a body that is in memory can be sent twice.
@@ -130,7 +132,12 @@ impl Forwarder {
                 .is_empty()
                 .then(Body::empty)
                 .or_else(|| request.body.as_full().cloned().map(Body::full));
-            let response = self.client.send_to(request, &self.connection).await?;
+            // The operator chose the first target; where an upstream points to is held to the address policy.
+            let response = if followed {
+                self.client.follow(request, &self.connection).await?
+            } else {
+                self.client.send_to(request, &self.connection).await?
+            };
             let next = redirect_target(&response, &again.target);
             let (Some(next), Some(body), true) = (next, replay, left > 0) else { return Ok(response) };
             left -= 1;
@@ -138,6 +145,7 @@ impl Forwarder {
             redirect(&mut again, response.status, next);
             exchange.set_upstream(again.target.authority());
             request = again;
+            followed = true;
         }
     }
 }
@@ -151,6 +159,26 @@ impl Layer for Forwarder {
     ) -> LocalBoxFuture<'a, Result<Response, Failure>> {
         Box::pin(self.send(request, exchange))
     }
+}
+
+/// The target of a URL that was made from a request. Parameters stand in it decoded, as in JavaScript: characters that
+/// a URL cannot hold are encoded as the URL standard does it, but dot segments are refused, because they would lead out
+/// of the path that the route was made for.
+fn built(url: &str) -> Result<Target, Failure> {
+    let path = url.split(['?', '#']).next().unwrap_or("");
+    if is_ambiguous(path) {
+        return Err(Failure::new(Reason::PathRefused).detail("a parameter leads out of the upstream's path"));
+    }
+    let parsed = match Target::parse(url) {
+        Err(InvalidTarget::Path) => match url::Url::parse(url) {
+            Ok(encoded) => Target::parse(encoded.as_str()),
+            Err(_) => Err(InvalidTarget::Path),
+        },
+        parsed => parsed,
+    };
+    parsed.map_err(|error| {
+        Failure::new(Reason::PolicyResult).detail(format!("the upstream's URL {url:?}: {error}"))
+    })
 }
 
 /// Where a response redirects to, when it does and it can be followed.
@@ -248,5 +276,20 @@ impl Variables for RequestVariables<'_> {
             Expression::Encode(_) => return false,
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_cannot_lead_out_of_a_path() {
+        assert_eq!(built("http://up/orders/a b/\u{fc}").unwrap().path(), "/orders/a%20b/%C3%BC");
+        assert_eq!(built("http://up/x?next=/../y").unwrap().search(), "?next=/../y");
+        for url in ["http://up/orders/../admin", "http://up/orders/..", "http://up/a/%2e%2e/b"] {
+            assert_eq!(built(url).unwrap_err().reason(), Reason::PathRefused, "{url}");
+        }
+        assert_eq!(built("ftp://up/").unwrap_err().reason(), Reason::PolicyResult);
     }
 }

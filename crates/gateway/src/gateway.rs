@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -43,13 +43,15 @@ pub struct Gateway {
     address: SocketAddr,
     workers: Vec<Handle>,
     events: Events,
-    receiver: Option<Receiver<Event>>,
+    /// Until it is taken.
+    receiver: Mutex<Option<Receiver<Event>>>,
 }
 
 struct Handle {
     commands: tokio::sync::mpsc::UnboundedSender<Command>,
     metrics: WorkerMetrics,
-    thread: JoinHandle<()>,
+    /// Until it is joined.
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Gateway {
@@ -80,9 +82,9 @@ impl Gateway {
                 .name(format!("worker-{number}"))
                 .spawn(move || worker.run(receiver))
                 .map_err(StartError::Worker)?;
-            workers.push(Handle { commands, metrics, thread });
+            workers.push(Handle { commands, metrics, thread: Mutex::new(Some(thread)) });
         }
-        let gateway = Self { address, workers, events, receiver: Some(receiver) };
+        let gateway = Self { address, workers, events, receiver: Mutex::new(Some(receiver)) };
         gateway.deploy(&deployment).map_err(StartError::Deployment)?;
         Ok(gateway)
     }
@@ -120,8 +122,8 @@ impl Gateway {
     }
 
     /// What the workers have to say, as an iterator that blocks. Given once.
-    pub fn take_events(&mut self) -> Option<Receiver<Event>> {
-        self.receiver.take()
+    pub fn take_events(&self) -> Option<Receiver<Event>> {
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The counts of all workers.
@@ -144,14 +146,15 @@ impl Gateway {
 
     /// Stops: accepts no more connections, lets running exchanges finish for as long as `grace`, and closes the rest.
     /// True when none had to be cut off.
-    pub fn stop(self, grace: Duration) -> bool {
+    pub fn stop(&self, grace: Duration) -> bool {
         for worker in &self.workers {
             // A worker that has ended needs no telling.
             let _ = worker.commands.send(Command::Stop(grace));
         }
         let mut clean = true;
-        for worker in self.workers {
-            clean &= worker.thread.join().is_ok();
+        for worker in &self.workers {
+            let thread = worker.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            clean &= thread.is_none_or(|thread| thread.join().is_ok());
             clean &= worker.metrics.snapshot().running == 0;
         }
         clean

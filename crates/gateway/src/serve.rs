@@ -311,18 +311,19 @@ fn forwarded(request: &mut Request, exchange: &Exchange, request_id_header: &str
     let _ = headers.set(request_id_header, exchange.id().as_str().as_bytes());
 }
 
-/// The client as trusted proxies say: the last address of `X-Forwarded-For` that is not one of theirs.
+/// The client as trusted proxies say: from the right, the first address of `X-Forwarded-For` that is not one of
+/// theirs. What stands further left is what a client claims; it is not looked at.
 fn forwarded_client(request: &Request, trusted: &[std::net::IpAddr]) -> Option<std::net::IpAddr> {
-    let mut found = None;
-    for value in request.headers.all_known(Known::XForwardedFor) {
-        for address in std::str::from_utf8(value).ok()?.split(',') {
+    let values: Vec<&[u8]> = request.headers.all_known(Known::XForwardedFor).collect();
+    for value in values.into_iter().rev() {
+        for address in std::str::from_utf8(value).ok()?.rsplit(',') {
             let address = address.trim().parse().ok()?;
             if !trusted.contains(&address) {
-                found = Some(address);
+                return Some(address);
             }
         }
     }
-    found
+    None
 }
 
 /// Whether the method is one that is commonly registered; others are answered with 501.
@@ -338,4 +339,21 @@ fn is_registered(method: &Method) -> bool {
             | Method::OPTIONS
             | Method::TRACE
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_read_from_the_right() {
+        let mut request = Request::new(Method::GET, Target::default());
+        let proxies = ["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
+        let client = |request: &Request| forwarded_client(request, &proxies).map(|ip| ip.to_string());
+        assert_eq!(client(&request), None);
+        request.headers.append("x-forwarded-for", b"garbled, 192.0.2.7, 198.51.100.1, 10.0.0.2").unwrap();
+        assert_eq!(client(&request).as_deref(), Some("198.51.100.1"));
+        request.headers.append("X-Forwarded-For", b"nonsense").unwrap();
+        assert_eq!(client(&request), None, "what a trusted proxy wrote cannot be read");
+    }
 }

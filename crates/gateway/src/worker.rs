@@ -92,6 +92,7 @@ impl Worker {
                 }
                 Some(Command::Commit) => {
                     let Some(live) = prepared.take() else { continue };
+                    client.reconfigure(&live.deployment.plan().settings);
                     if let Some(server) = &server {
                         server.swap(live);
                         continue;

@@ -49,7 +49,7 @@ pub enum OnFailure {
 }
 
 /// A number of bytes; written `64KiB`, `16MiB`, `1GiB`, `1000` or `500B`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ByteSize(pub u64);
 
 impl ByteSize {

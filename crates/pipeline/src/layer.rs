@@ -251,7 +251,10 @@ fn leave(step: &Step, index: usize, exchange: &Exchange, result: &Result<Respons
         record.duration += lap;
         record.status = status;
         if record.verdict == Verdict::Running {
+            // A failure from within passes through the layers around it: they did not fail.
+            let passed = |failure: &Failure| record.called && failure.policy_name() != Some(&step.policy);
             record.verdict = match result {
+                Err(failure) if passed(failure) => Verdict::Continued,
                 Err(failure) => Verdict::Failed { reason: failure.reason() },
                 Ok(_) if record.called => Verdict::Continued,
                 Ok(_) => Verdict::Answered,

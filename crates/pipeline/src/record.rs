@@ -14,7 +14,7 @@ use crate::{Headers, Reason, Request, Response, Role};
 pub enum Verdict {
     /// It has not ended.
     Running,
-    /// It passed the request on and the response back.
+    /// It passed the request on, and back what came: the response, or the failure of a layer within.
     Continued,
     /// It answered itself; what stands within did not run.
     Answered,

@@ -11,7 +11,7 @@ use crate::state::{Deployments, State, resident_memory};
 
 /// All metrics of the process.
 pub(super) fn text(state: &State) -> String {
-    let metrics = state.gateway().as_ref().map(polygate_gateway::Gateway::metrics).unwrap_or_default();
+    let metrics = state.gateway().as_ref().map(|gateway| gateway.metrics()).unwrap_or_default();
     let mut out = String::new();
     gateway(&mut out, &metrics);
     process(&mut out, state, &state.deployments());

@@ -34,7 +34,7 @@ pub(super) fn status(state: &State) -> Value {
         })
     });
     let gateway = state.gateway();
-    let metrics = gateway.as_ref().map(polygate_gateway::Gateway::metrics).unwrap_or_default();
+    let metrics = gateway.as_ref().map(|gateway| gateway.metrics()).unwrap_or_default();
     json!({
         "version": state.version,
         "mode": state.mode.as_str(),
@@ -42,7 +42,7 @@ pub(super) fn status(state: &State) -> Value {
         "uptime_s": state.started.elapsed().as_secs(),
         "stopping": state.is_stopping(),
         "address": gateway.as_ref().map(|gateway| gateway.address().to_string()),
-        "workers": gateway.as_ref().map_or(0, polygate_gateway::Gateway::workers),
+        "workers": gateway.as_ref().map_or(0, |gateway| gateway.workers()),
         "connections": metrics.connections,
         "exchanges_running": metrics.running,
         "running": running,

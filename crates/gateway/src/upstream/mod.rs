@@ -5,6 +5,7 @@ mod flight;
 mod pool;
 mod stream;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,23 +26,36 @@ pub(crate) struct Client(Rc<Inner>);
 struct Inner {
     pool: Rc<Pool>,
     connector: Connector,
-    /// How requests of plugins are sent.
+    plugins: RefCell<Plugins>,
+}
+
+/// What the settings say of plugins' requests.
+#[derive(Clone)]
+struct Plugins {
+    /// How they are sent.
     connection: Rc<Connection>,
-    /// Where requests of plugins may go.
+    /// Where they may go.
     policy: AddressPolicy,
+}
+
+impl Plugins {
+    fn of(settings: &Settings) -> Self {
+        let policy =
+            AddressPolicy { link_local: settings.outbound.link_local, private: settings.outbound.private };
+        Self { connection: Rc::new(settings.connection.clone()), policy }
+    }
 }
 
 impl Client {
     /// A client with the settings' defaults and address policy.
     pub(crate) fn new(settings: &Settings) -> Rc<Self> {
-        let policy =
-            AddressPolicy { link_local: settings.outbound.link_local, private: settings.outbound.private };
-        Rc::new(Self(Rc::new(Inner {
-            pool: Rc::default(),
-            connector: Connector::default(),
-            connection: Rc::new(settings.connection.clone()),
-            policy,
-        })))
+        let plugins = RefCell::new(Plugins::of(settings));
+        Rc::new(Self(Rc::new(Inner { pool: Rc::default(), connector: Connector::default(), plugins })))
+    }
+
+    /// Takes over what another deployment's settings say of plugins' requests; pools and names are kept.
+    pub(crate) fn reconfigure(&self, settings: &Settings) {
+        self.0.plugins.replace(Plugins::of(settings));
     }
 
     /// Sends a request to its target (no address policy: the operator configured it) and gives the response once its
@@ -60,6 +74,19 @@ impl Client {
     ) -> Result<Response, Failure> {
         self.0.send(request, connection, AddressPolicy::ALL, None).await
     }
+
+    /// The same for a target that an upstream chose, by a redirect: held to the address policy of plugins.
+    ///
+    /// # Errors
+    /// As [`send_to`](Self::send_to), and [`Reason::AddressDenied`](polygate_pipeline::Reason::AddressDenied).
+    pub(crate) async fn follow(
+        &self,
+        request: Request,
+        connection: &Rc<Connection>,
+    ) -> Result<Response, Failure> {
+        let policy = self.0.plugins.borrow().policy;
+        self.0.send(request, connection, policy, None).await
+    }
 }
 
 impl Outbound for Client {
@@ -69,7 +96,8 @@ impl Outbound for Client {
         options: OutboundOptions,
     ) -> LocalBoxFuture<'static, Result<Response, Failure>> {
         let inner = self.0.clone();
-        Box::pin(async move { inner.send(request, &inner.connection, inner.policy, options.timeout).await })
+        let Plugins { connection, policy } = inner.plugins.borrow().clone();
+        Box::pin(async move { inner.send(request, &connection, policy, options.timeout).await })
     }
 }
 

@@ -164,7 +164,7 @@ fn a_failing_layer_ends_the_exchange_and_leaks_nothing() {
     let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
     assert_eq!(body["requestId"].as_str(), reply.header("x-request-id"));
     let record = house.xray();
-    assert_eq!((verdict(&record, 0), verdict(&record, 1)), ("failed".into(), "failed".into()));
+    assert_eq!((verdict(&record, 0), verdict(&record, 1)), ("continued".into(), "failed".into()));
     assert_eq!((record.policy.as_deref(), record.reason.as_str()), (Some("fail"), "policy_error"));
     assert!(record.error.as_deref().unwrap_or("").contains("secret detail"));
 }

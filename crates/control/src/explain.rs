@@ -8,7 +8,7 @@ mod text;
 use std::fmt;
 use std::sync::Arc;
 
-use polygate_gateway::Router;
+use polygate_gateway::{Router, is_ambiguous, is_registered};
 use polygate_pipeline::{Budget, Method, OnFailure, Role, Target};
 use polygate_plan::{Handler, Plan, Route};
 use serde::Serialize;
@@ -178,7 +178,15 @@ pub fn explain(plan: &Plan, method: &str, url: &str) -> Result<Explanation, Inva
     let target = Target::parse(absolute).map_err(|_| InvalidRequest::Url(url.to_owned()))?;
 
     let router = Router::new(&plan.routes);
-    let found = router.find(&method, target.path());
+    let before_routing = if !is_registered(&method) {
+        Some(format!("{method} is no registered method; the client gets 501 (method_not_implemented)"))
+    } else if is_ambiguous(target.path()) {
+        let why = "two servers may read the path differently; the client gets 400 (path_refused)";
+        Some(why.to_owned())
+    } else {
+        None
+    };
+    let found = router.find(&method, target.path()).filter(|_| before_routing.is_none());
     let takes_path = router.by_path(target.path());
     let taken = found.as_ref().map(|found| found.route);
     let takes_method = |index: usize| plan.routes[index].info.methods.contains(&method);
@@ -188,7 +196,7 @@ pub fn explain(plan: &Plan, method: &str, url: &str) -> Result<Explanation, Inva
         named(&mut takes_path.iter().copied().filter(|&index| takes_method(index) && taken != Some(index)));
     let nearest =
         if found.is_none() && takes_path.is_empty() { alike(plan, target.path()) } else { Vec::new() };
-    let refused = found.is_none().then(|| {
+    let unrouted = || {
         if plan.routes.is_empty() {
             "the project has no routes".to_owned()
         } else if other_methods.is_empty() {
@@ -199,7 +207,8 @@ pub fn explain(plan: &Plan, method: &str, url: &str) -> Result<Explanation, Inva
         } else {
             "the path is taken, but not with this method; the client gets 404 (no_route)".to_owned()
         }
-    });
+    };
+    let refused = before_routing.or_else(|| found.is_none().then(unrouted));
     let route = found.map(|found| {
         let route = &plan.routes[found.route];
         let destination = Destination::new(plan, &method, &target, &found.params);

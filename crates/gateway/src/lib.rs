@@ -32,6 +32,8 @@ pub use deployment::Deployment;
 pub use events::Event;
 pub use gateway::{Gateway, GatewayOptions, StartError};
 pub use metrics::{Histogram, Metrics, PolicyMetrics, RouteMetrics};
+pub use path::is_ambiguous;
 pub use problem::problem;
 pub use record::ExchangeRecord;
 pub use router::{Found, Router};
+pub use serve::is_registered;

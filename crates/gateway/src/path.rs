@@ -5,7 +5,7 @@
 
 /// Whether a path has a form that another server may read as a different path: a dot segment (also written with
 /// `%2e`), a backslash (also `%5c`), a NUL (`%00`).
-pub(crate) fn is_ambiguous(path: &str) -> bool {
+pub fn is_ambiguous(path: &str) -> bool {
     // Most paths hold none of these bytes: one pass decides.
     if !path.bytes().any(|b| matches!(b, b'%' | b'\\' | b'.')) {
         return false;

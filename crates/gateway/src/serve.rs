@@ -327,7 +327,7 @@ fn forwarded_client(request: &Request, trusted: &[std::net::IpAddr]) -> Option<s
 }
 
 /// Whether the method is one that is commonly registered; others are answered with 501.
-fn is_registered(method: &Method) -> bool {
+pub fn is_registered(method: &Method) -> bool {
     matches!(
         *method,
         Method::GET

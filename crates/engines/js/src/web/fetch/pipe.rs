@@ -34,7 +34,11 @@ struct State {
     chunks: VecDeque<Bytes>,
     ended: bool,
     failure: Option<Failure>,
+    /// The reader waits for a chunk.
     wanted: bool,
+    /// The script gave what it was last asked for. Not the same as `!wanted`: the reader may have asked again before
+    /// the script's operation was polled.
+    answered: bool,
     cancelled: bool,
     reader: Option<Waker>,
     script: Option<Waker>,
@@ -47,6 +51,7 @@ impl Pipe {
             let mut state = self.0.borrow_mut();
             change(&mut state);
             state.wanted = false;
+            state.answered = true;
             [state.reader.take(), state.script.take()]
         };
         wakers.into_iter().flatten().for_each(Waker::wake);
@@ -154,6 +159,7 @@ pub(super) fn open<'js>(ctx: Ctx<'js>, pull: Function<'js>, cancel: Function<'js
                 });
                 return;
             }
+            pipe.0.borrow_mut().answered = false;
             let alive = op.run(|ctx| match (pull.function(ctx), kept_held.get(ctx)) {
                 (Some(pull), Some(held)) => pull.call((held,)),
                 _ => Ok(()),
@@ -164,7 +170,7 @@ pub(super) fn open<'js>(ctx: Ctx<'js>, pull: Function<'js>, cancel: Function<'js
             loop {
                 tokio::select! {
                     biased;
-                    () = pipe.script_waits(|state| !state.wanted || state.cancelled) => break,
+                    () = pipe.script_waits(|state| state.answered || state.cancelled) => break,
                     () = sleep(LOOK) => {}
                 }
                 if op.scope().is_some_and(|scope| !scope.is_live()) {

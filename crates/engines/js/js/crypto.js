@@ -1,5 +1,6 @@
 // crypto and crypto.subtle (https://w3c.github.io/webcrypto/). The arithmetic is native; here are names, usages, formats.
-// Every operation runs to its end within the call, so that inputs need no snapshot; its promise is settled by then.
+// RSA key generation and PBKDF2 run on blocking threads, over copies of their inputs. Every other operation runs to its
+// end within the call, so that inputs need no snapshot; its promise is settled by then.
 (function (internal, native) {
   'use strict';
   const { toBytes, usv } = internal;
@@ -236,14 +237,14 @@
     };
     return {
       usages: [...publicUsages, ...privateUsages],
-      generateKey(params, extractable, usages) {
+      async generateKey(params, extractable, usages) {
         checkUsages(usages, this.usages);
         const hash = hashOf(required(params, 'hash'));
         const bits = integer(required(params, 'modulusLength'), 'modulusLength');
         const exponent = bytes(required(params, 'publicExponent'), 'publicExponent');
         if (![2048, 3072, 4096].includes(bits)) fail('NotSupportedError', 'RSA keys of 2048, 3072 or 4096 bits are supported');
         if (!native.equal(exponent, EXPONENT)) fail('NotSupportedError', 'Only the public exponent 65537 is supported');
-        const [priv, pub] = done(native.rsaGenerate(bits));
+        const [priv, pub] = done(await native.rsaGenerate(bits));
         return {
           privateKey: makeKey(priv, 'private', extractable, algorithm(priv, hash), usages.filter((u) => privateUsages.includes(u))),
           publicKey: makeKey(pub, 'public', true, algorithm(pub, hash), usages.filter((u) => publicUsages.includes(u))),
@@ -468,10 +469,7 @@
     const salted = bytes(required(params, 'salt'), 'salt');
     const iterations = integer(required(params, 'iterations'), 'iterations');
     if (iterations === 0) fail('OperationError', 'There must be an iteration');
-    if (iterations > native.maxIterations) {
-      fail('NotSupportedError', `PBKDF2 is limited to ${native.maxIterations} iterations`);
-    }
-    return done(native.pbkdf2(handleOf(key), hash, salted, iterations, length));
+    return native.pbkdf2(handleOf(key), hash, salted, iterations, length);
   });
 
   const ALGORITHMS = new Map();
@@ -602,7 +600,7 @@
       const length = target.work.getKeyLength === undefined
         ? (target.name === 'HMAC' ? hmacLength(target.params) : fail('NotSupportedError', 'Such keys cannot be derived'))
         : target.work.getKeyLength(target.params);
-      const secret = work.deriveBits(params, key, length);
+      const secret = await work.deriveBits(params, key, length);
       return importAny('raw', secret, derived, extractable, usages);
     }
 

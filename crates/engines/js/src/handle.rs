@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use polygate_pipeline::{LogLevel, LogLine, Services};
 use rquickjs::{Ctx, JsLifetime, Persistent, Value};
 use slab::Slab;
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::call::Wait;
@@ -45,6 +46,8 @@ pub(crate) struct State {
     pub(crate) death: Cell<Option<Death>>,
     pub(crate) kept: RefCell<Slab<Persistent<Value<'static>>>>,
     pub(crate) ops: RefCell<Slab<PendingOp>>,
+    /// Permits for jobs on blocking threads: [`VmOptions::max_blocking_jobs`].
+    pub(crate) blocking: Arc<Semaphore>,
     serial: Cell<u64>,
     pub(crate) waits: RefCell<Slab<Rc<Wait>>>,
     pub(crate) rejections: RefCell<Vec<Rejection>>,
@@ -57,8 +60,10 @@ impl State {
         program: Option<Arc<Program>>,
         memory: Rc<Memory>,
     ) -> Rc<Self> {
+        let blocking = Arc::new(Semaphore::new(options.max_blocking_jobs.clamp(1, Semaphore::MAX_PERMITS)));
         Rc::new(Self {
             vm: OnceCell::new(),
+            blocking,
             options,
             services,
             program,

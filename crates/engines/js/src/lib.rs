@@ -26,7 +26,10 @@ pub mod web;
 mod tests;
 
 pub use call::Call;
-pub use compile::{Cache, CompileInput, CompiledModule, Entry, MAX_CACHE_BYTES, MAX_MODULE_BYTES, MAX_MODULES, Program, compile};
+pub use compile::{
+    Cache, CompileInput, CompiledModule, Entry, MAX_CACHE_BYTES, MAX_MODULE_BYTES, MAX_MODULES, Program,
+    compile,
+};
 pub use error::{CallError, Death, MAX_CAUSES, MAX_ERROR_TEXT, ScriptError};
 pub use handle::VmHandle;
 pub use kept::Kept;

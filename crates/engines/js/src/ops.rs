@@ -56,6 +56,43 @@ where
     Ok(promise)
 }
 
+/// A promise for what `finish` makes of `work`'s output, inside the VM; `work` runs on a blocking thread.
+///
+/// At most [`VmOptions::max_blocking_jobs`](crate::VmOptions::max_blocking_jobs) of a VM run at a time. A job that
+/// runs cannot be stopped: when its scope is aborted it ends unheard, and holds its permit until then, so that aborted
+/// calls cannot pile up threads. Its time is not charged to the scope: `work` must have a bound of its own.
+///
+/// # Errors
+/// Throws when the VM has its full number of operations, and in a context that no VM made.
+pub fn spawn_blocking_promise<'js, T, C>(
+    ctx: &Ctx<'js>,
+    work: impl FnOnce() -> T + Send + 'static,
+    finish: C,
+) -> Result<Promise<'js>>
+where
+    T: Send + 'static,
+    C: for<'a> FnOnce(&Ctx<'a>, T) -> Result<Value<'a>> + 'static,
+{
+    let Some(vm) = VmHandle::try_of(ctx) else {
+        return Err(Exception::throw_internal(ctx, "blocking work needs a VM"));
+    };
+    let permits = vm.0.blocking.clone();
+    let future = async move {
+        let permit = permits.acquire_owned().await.ok()?;
+        let job = tokio::task::spawn_blocking(move || {
+            let output = work();
+            drop(permit);
+            output
+        });
+        job.await.ok()
+    };
+    spawn_promise_with(ctx, future, move |ctx, output| match output {
+        Some(output) => finish(ctx, output),
+        // The runtime is shutting down, or the work panicked.
+        None => Err(Exception::throw_message(ctx, "the work was not completed")),
+    })
+}
+
 /// Runs `make(op)` as an operation: for what calls back more than once, or not through a promise.
 /// The future resumes JavaScript with [`Op::run`]. Gives the operation's id for [`cancel`].
 pub fn spawn_op<F>(ctx: &Ctx<'_>, make: impl FnOnce(Op) -> F) -> Result<OpId>

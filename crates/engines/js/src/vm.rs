@@ -42,6 +42,9 @@ pub struct VmOptions {
     pub gc_threshold: usize,
     /// Timers, fetches, body reads and the like under way at a time. Default 1,000.
     pub max_pending_ops: usize,
+    /// Key generations and derivations that run at a time, each on a blocking thread. More wait in turn, as pending
+    /// operations. Default 4.
+    pub max_blocking_jobs: usize,
     /// CPU time for loading one entry module with all it imports. Default 2 s.
     pub load_cpu: Duration,
     /// Whether `eval` and `new Function` work. Default false.
@@ -55,6 +58,7 @@ impl Default for VmOptions {
             stack_size: 512 * 1024,
             gc_threshold: 4 * 1024 * 1024,
             max_pending_ops: 1000,
+            max_blocking_jobs: 4,
             load_cpu: Duration::from_secs(2),
             allow_eval: false,
         }

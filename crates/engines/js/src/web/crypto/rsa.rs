@@ -15,17 +15,18 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
     RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaParameters, RsaPssSaltLength, RsaSignatureEncoding,
 };
-use rquickjs::{Array, Class, Ctx, Function, Object, Result, Value};
+use rquickjs::{Array, Class, Ctx, Function, Object, Promise, Result, Value};
 
 use super::super::bytes::{View, array_buffer, uint8_array};
 use super::der::{self, Reader};
 use super::digest::Hash;
 use super::key::{self, KeyHandle, Material};
+use crate::ops;
 
 const RSA_ENCRYPTION: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01];
 /// The content of the AlgorithmIdentifier: rsaEncryption and NULL.
 const ALGORITHM: &[u8] = &[0x06, 9, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01, 0x05, 0x00];
-/// Largest key that is generated, in bits: larger ones would hold a worker for seconds.
+/// Largest key that is generated, in bits: larger ones take many seconds.
 const MAX_GENERATED: u32 = 4096;
 
 pub(super) fn natives<'js>(ctx: &Ctx<'js>, native: &Object<'js>) -> Result<()> {
@@ -115,9 +116,9 @@ fn parts<'js>(ctx: Ctx<'js>, key: Class<'js, KeyHandle>) -> Result<Option<Array<
     Ok(Some(out))
 }
 
-/// `[private, public]` with the exponent 65537.
-fn generate<'js>(ctx: Ctx<'js>, bits: u32) -> Result<Option<Array<'js>>> {
-    let make = || {
+/// A promise of `[private, public]` with the exponent 65537, or of nothing.
+fn generate<'js>(ctx: Ctx<'js>, bits: u32) -> Result<Promise<'js>> {
+    let make = move || {
         let size = match bits {
             2048 => KeySize::Rsa2048,
             3072 => KeySize::Rsa3072,
@@ -128,11 +129,13 @@ fn generate<'js>(ctx: Ctx<'js>, bits: u32) -> Result<Option<Array<'js>>> {
         let public = public(pair.public_key().as_ref().to_vec())?;
         Some((private(pair)?, public))
     };
-    let Some((private, public)) = make() else { return Ok(None) };
-    let out = Array::new(ctx.clone())?;
-    out.set(0, key::wrap(&ctx, private)?)?;
-    out.set(1, key::wrap(&ctx, public)?)?;
-    Ok(Some(out))
+    ops::spawn_blocking_promise(&ctx, make, |ctx, pair| {
+        let Some((private, public)) = pair else { return Ok(Value::new_undefined(ctx.clone())) };
+        let out = Array::new(ctx.clone())?;
+        out.set(0, key::wrap(ctx, private)?)?;
+        out.set(1, key::wrap(ctx, public)?)?;
+        Ok(out.into_value())
+    })
 }
 
 /// A match over the salt lengths that are in use, since the library wants parameters of static lifetime.

@@ -3,7 +3,9 @@
   'use strict';
   // DOM: an event target of this many listeners is a leak; adding more throws.
   const MAX_LISTENERS = 10_000;
+  // Live signals that AbortSignal.any made of one signal; making more throws.
   const MAX_DEPENDENTS = 10_000;
+  const PRUNE_FIRST = 64;
   const now = () => (internal.use('performance').performance.now());
 
   let setTarget;
@@ -137,11 +139,13 @@
   }
 
   let fire;
+  let listeners;
   class EventTarget {
     #listeners = null; // Map of type to arrays of listener records
 
     static {
       fire = (target, event) => target.#dispatch(event);
+      listeners = (target, type) => target.#listeners?.get(type)?.length ?? 0;
     }
 
     addEventListener(type, callback, options = undefined) {
@@ -250,8 +254,13 @@
   class AbortSignal extends EventTarget {
     #aborted = false;
     #reason = undefined;
-    #dependents = null; // signals made by any() of this one
+    // Signals made by any() of this one, each behind a WeakRef: one that nobody can observe any more may go. One that
+    // has listeners or algorithms can be observed through them, so it is in #held as well.
+    #dependents = null;
+    #pruneAt = PRUNE_FIRST;
+    #held = null;
     #sources = null; // what an any() signal depends on
+    #listening = 0; // its abort listeners
     #algorithms = null; // native or prelude callbacks, run before the listeners
 
     static {
@@ -262,9 +271,13 @@
           algorithm(signal.#reason);
           return () => {};
         }
+        signal.#hold();
         signal.#algorithms ??= new Set();
         signal.#algorithms.add(algorithm);
-        return () => signal.#algorithms?.delete(algorithm);
+        return () => {
+          signal.#algorithms?.delete(algorithm);
+          signal.#release();
+        };
       };
     }
 
@@ -312,18 +325,49 @@
         // A dependent signal stands for its sources, so that order of abortion is as the standard says.
         for (const root of source.#sources ?? [source]) {
           if (signal.#sources.has(root)) continue;
-          root.#dependents ??= new Set();
-          if (root.#dependents.size >= MAX_DEPENDENTS) {
-            for (const old of root.#dependents) {
-              root.#dependents.delete(old);
-              break;
-            }
-          }
+          root.#adopt(signal);
           signal.#sources.add(root);
-          root.#dependents.add(signal);
         }
       }
       return signal;
+    }
+
+    #adopt(dependent) {
+      const all = (this.#dependents ??= new Set());
+      if (all.size >= this.#pruneAt) {
+        for (const one of all) if (one.deref() === undefined) all.delete(one);
+        if (all.size >= MAX_DEPENDENTS) {
+          throw new RangeError(`AbortSignal.any makes at most ${MAX_DEPENDENTS} live signals of one signal`);
+        }
+        this.#pruneAt = Math.min(Math.max(PRUNE_FIRST, all.size * 2), MAX_DEPENDENTS);
+      }
+      all.add(new WeakRef(dependent));
+    }
+
+    #hold() {
+      if (this.#sources === null || this.#aborted) return;
+      for (const source of this.#sources) (source.#held ??= new Set()).add(this);
+    }
+
+    #release() {
+      if (this.#sources === null || (!this.#aborted && (this.#listening > 0 || this.#algorithms?.size > 0))) return;
+      for (const source of this.#sources) source.#held?.delete(this);
+    }
+
+    addEventListener(type, callback, options = undefined) {
+      super.addEventListener(...arguments);
+      if (this.#sources !== null && `${type}` === 'abort') {
+        this.#listening = listeners(this, 'abort');
+        if (this.#listening > 0) this.#hold();
+      }
+    }
+
+    removeEventListener(type, callback, options = undefined) {
+      super.removeEventListener(...arguments);
+      if (this.#sources !== null && `${type}` === 'abort') {
+        this.#listening = listeners(this, 'abort');
+        this.#release();
+      }
     }
 
     #abort(reason) {
@@ -333,13 +377,16 @@
       this.#aborted = true;
       this.#reason = reason;
       if (this.#dependents !== null) {
-        for (const dependent of this.#dependents) {
-          if (dependent.#aborted) continue;
+        for (const weak of this.#dependents) {
+          const dependent = weak.deref();
+          if (dependent === undefined || dependent.#aborted) continue;
           dependent.#aborted = true;
           dependent.#reason = reason;
+          dependent.#release();
           all.push(dependent);
         }
         this.#dependents = null;
+        this.#held = null;
       }
       for (const signal of all) {
         const algorithms = signal.#algorithms;

@@ -141,3 +141,43 @@ fn message_channels_clone() {
       throws(() => port1.postMessage(() => {}), 'DataCloneError');
     "#);
 }
+
+#[test]
+fn any_drops_no_signal_that_can_be_observed_and_keeps_no_other() {
+    run(r#"
+      const root = new AbortController();
+      let heard = 0;
+      // Nothing but its listener observes the first one.
+      AbortSignal.any([root.signal]).addEventListener('abort', () => heard++);
+      const kept = AbortSignal.any([root.signal]);
+      for (let i = 0; i < 30_000; i++) AbortSignal.any([root.signal]);
+      // A listener that was removed holds nothing.
+      for (let i = 0; i < 11_000; i++) {
+        const signal = AbortSignal.any([root.signal]);
+        const listen = () => heard += 100;
+        signal.addEventListener('abort', listen);
+        signal.removeEventListener('abort', listen);
+      }
+      root.abort('r');
+      same([heard, kept.aborted, kept.reason], [1, true, 'r']);
+      // One that is aborted by another source is let go by the first.
+      const long = new AbortController();
+      for (let i = 0; i < 11_000; i++) {
+        const short = new AbortController();
+        AbortSignal.any([long.signal, short.signal]).addEventListener('abort', () => heard++);
+        short.abort();
+      }
+      same(heard, 11_001);
+    "#);
+}
+
+#[test]
+fn any_refuses_more_live_signals_than_its_cap() {
+    run(r#"
+      const root = new AbortController(), all = [];
+      const error = throws(() => { for (;;) all.push(AbortSignal.any([root.signal])); }, 'RangeError');
+      same([all.length, error.message.includes('10000')], [10_000, true]);
+      root.abort();
+      ok(all.every((signal) => signal.aborted));
+    "#);
+}

@@ -9,13 +9,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{Method, StatusCode};
+use http::Method;
 use serde::Serialize;
 
-use crate::layer::compare_responses;
-use crate::{
-    Edit, Failure, LogLevel, LogLine, Reason, Request, Response, Services, StepRecord, Target, Version,
-};
+use crate::xray::Xray;
+use crate::{Failure, LogLevel, LogLine, Reason, Services, StepRecord, Target, Version};
 
 /// A request's id: a version 4 UUID in its 36-character form, or what a trusted client sent in its place.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -149,14 +147,7 @@ struct Inner {
     steps: RefCell<Vec<StepRecord>>,
     clock: Cell<Instant>,
     subrequests: Cell<u32>,
-    given: RefCell<Vec<Option<Given>>>,
-}
-
-/// What a step was given and got back, kept while the exchange is being X-rayed.
-#[derive(Default)]
-struct Given {
-    request: Option<(Request, (usize, usize))>,
-    response: Option<(Response, (usize, usize))>,
+    xray: Option<Xray>,
 }
 
 /// What an exchange begins with.
@@ -185,6 +176,7 @@ impl Exchange {
     /// Begins an exchange.
     pub fn new(parts: ExchangeParts) -> Self {
         let clock = Cell::new(parts.started);
+        let xray = parts.xray.then(Xray::default);
         Self(Rc::new(Inner {
             parts,
             route: RefCell::default(),
@@ -199,7 +191,7 @@ impl Exchange {
             steps: RefCell::default(),
             clock,
             subrequests: Cell::default(),
-            given: RefCell::default(),
+            xray,
         }))
     }
 
@@ -370,43 +362,9 @@ impl Exchange {
         }
     }
 
-    /// Keeps what the step was given, to compare what it passes on.
-    pub(crate) fn remember_given(&self, step: usize, request: Option<(Request, (usize, usize))>) {
-        if request.is_none() {
-            return;
-        }
-        let mut given = self.0.given.borrow_mut();
-        if given.len() <= step {
-            given.resize_with(step + 1, || None);
-        }
-        given[step] = Some(Given { request, response: None });
-    }
-
-    /// Compares what the step was given with what it passed on.
-    pub(crate) fn compare_given(
-        &self,
-        step: usize,
-        compare: impl FnOnce(&Request, (usize, usize), &mut Vec<Edit>),
-    ) {
-        let given = self.0.given.borrow();
-        if let Some(Some(Given { request: Some((request, identity)), .. })) = given.get(step)
-            && let Some(record) = self.0.steps.borrow_mut().get_mut(step)
-        {
-            compare(request, *identity, &mut record.edits);
-        }
-    }
-
-    /// Compares the response that a step gives back with the one it got, and keeps it for the step around.
-    pub(crate) fn compare_response(&self, step: usize, response: &Response) {
-        let mut given = self.0.given.borrow_mut();
-        if let Some(Some(Given { response: Some((before, identity)), .. })) = given.get(step)
-            && let Some(record) = self.0.steps.borrow_mut().get_mut(step)
-        {
-            compare_responses(before, *identity, response, &mut record.edits);
-        }
-        if let Some(Some(around)) = step.checked_sub(1).and_then(|s| given.get_mut(s)) {
-            around.response = Some((response.clone_head(), response.body.identity()));
-        }
+    /// The X-ray, when edits are recorded.
+    pub(crate) fn xray_of(&self) -> Option<&Xray> {
+        self.0.xray.as_ref()
     }
 
     pub(crate) fn set_answered(&self) {
@@ -426,11 +384,6 @@ impl Exchange {
     pub(crate) fn since_lap(&self) -> Duration {
         self.0.clock.get().elapsed()
     }
-}
-
-/// The status of a message for [`StepRecord`].
-pub(crate) fn status_of(result: &Result<crate::Response, Failure>) -> Option<StatusCode> {
-    result.as_ref().ok().map(|response| response.status)
 }
 
 #[cfg(test)]

@@ -10,12 +10,10 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use crate::exchange::status_of;
-use crate::record::{request_edits, response_edits};
 use crate::shared_body::Shared;
 use crate::{
-    Blame, Body, Budget, Edit, Exchange, Failure, LogLevel, OnFailure, Reason, Request, Response, Role,
-    StepRecord, Verdict,
+    Blame, Budget, Exchange, Failure, LogLevel, OnFailure, Reason, Request, Response, Role, StepRecord,
+    Verdict,
 };
 
 /// One step of the pipeline, around the next one. A handler is a layer that does not call `next`.
@@ -146,8 +144,7 @@ async fn run_step(
     mut request: Request,
     exchange: &Exchange,
 ) -> Result<Response, Failure> {
-    let before = exchange.xray().then(|| (request.clone_head(), request.body.identity()));
-    enter(step, index, exchange, before.as_ref().map(|_| &request));
+    enter(step, index, exchange, &request);
     let open = step.budget.is_some_and(|b| b.on_failure == OnFailure::Open);
     let keeper = open.then(|| {
         let keeper = Rc::new(Keeper::default());
@@ -156,8 +153,9 @@ async fn run_step(
             .replace(Some(Kept { head: request.clone_head(), body: Shared::split(&mut request.body) }));
         keeper
     });
-    // What this layer passes on is compared, by the step within, with what it was given.
-    exchange.remember_given(index, before);
+    if let Some(xray) = exchange.xray_of() {
+        xray.gives(index, &request);
+    }
 
     let next = Next { chain, index: index + 1, keeper: keeper.clone() };
     let handling = step.layer.handle(request, exchange, next);
@@ -182,11 +180,11 @@ async fn run_step(
         result = recovered.await;
         exchange.with_steps(|steps| steps[index].verdict = Verdict::Skipped { reason });
     }
-    leave(step, index, exchange, &result);
     if let (Ok(response), Some(outer)) = (&mut result, outer) {
         let body = Shared::split(&mut response.body);
         outer.response.replace(Some(Kept { head: response.clone_head(), body }));
     }
+    leave(step, index, exchange, &result);
     result
 }
 
@@ -212,7 +210,7 @@ fn skip<'a>(
     Some(Next { chain, index: index + 1, keeper: None }.run(head, exchange))
 }
 
-fn enter(step: &Step, index: usize, exchange: &Exchange, traced: Option<&Request>) {
+fn enter(step: &Step, index: usize, exchange: &Exchange, request: &Request) {
     let lap = exchange.lap();
     exchange.with_steps(|steps| {
         if let Some(caller) = index.checked_sub(1).and_then(|i| steps.get_mut(i)) {
@@ -235,17 +233,15 @@ fn enter(step: &Step, index: usize, exchange: &Exchange, traced: Option<&Request
             });
         }
     });
-    if let (Some(request), Some(caller)) = (traced, index.checked_sub(1)) {
-        exchange.compare_given(caller, |given, identity, edits| {
-            request_edits(given, request, edits);
-            body_edit("request", identity, &request.body, edits);
-        });
+    if let (Some(xray), Some(caller)) = (exchange.xray_of(), index.checked_sub(1)) {
+        let edits = xray.passes_on(caller, request);
+        exchange.with_steps(|steps| steps[caller].edits.extend(edits));
     }
 }
 
 fn leave(step: &Step, index: usize, exchange: &Exchange, result: &Result<Response, Failure>) {
     let lap = exchange.lap();
-    let status = status_of(result);
+    let status = result.as_ref().ok().map(|response| response.status);
     exchange.with_steps(|steps| {
         let record = &mut steps[index];
         record.duration += lap;
@@ -267,29 +263,10 @@ fn leave(step: &Step, index: usize, exchange: &Exchange, result: &Result<Respons
             caller.within = false;
         }
     });
-    if exchange.xray()
-        && let Ok(response) = result
-    {
-        exchange.compare_response(index, response);
+    if let (Some(xray), Ok(response)) = (exchange.xray_of(), result) {
+        let edits = xray.gives_back(index, response);
+        exchange.with_steps(|steps| steps[index].edits.extend(edits));
     }
-}
-
-pub(crate) fn body_edit(message: &'static str, before: (usize, usize), after: &Body, edits: &mut Vec<Edit>) {
-    let identity = after.identity();
-    if before != identity {
-        let (name, after) = (":body".to_owned(), Some("replaced".to_owned()));
-        edits.push(Edit { message, name, before: None, after });
-    }
-}
-
-pub(crate) fn compare_responses(
-    before: &Response,
-    identity: (usize, usize),
-    after: &Response,
-    edits: &mut Vec<Edit>,
-) {
-    response_edits(before, after, edits);
-    body_edit("response", identity, &after.body, edits);
 }
 
 /// A layer's turn under its wall time. The timer exists only while the layer itself waits: a turn that never waits

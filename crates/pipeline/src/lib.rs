@@ -21,6 +21,7 @@ mod services;
 mod shared_body;
 mod target;
 mod world;
+mod xray;
 
 pub use body::{Body, BodyStream, Frame};
 pub use budget::{Budget, ByteSize, OnFailure};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::{Headers, Reason, Request, Response, Role};
+use crate::{Reason, Role};
 
 /// How a layer's turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -85,59 +85,4 @@ pub struct Edit {
     pub before: Option<String>,
     /// What stands there now; `None` when it was removed.
     pub after: Option<String>,
-}
-
-/// Values of these fields are shown as `(redacted)`: the X-ray must not collect credentials.
-const SECRET: &[&str] = &["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"];
-
-pub(crate) fn request_edits(before: &Request, after: &Request, edits: &mut Vec<Edit>) {
-    if before.method != after.method {
-        edits.push(edit("request", ":method", Some(before.method.as_str()), Some(after.method.as_str())));
-    }
-    if before.target != after.target {
-        let (b, a) = (before.target.to_string(), after.target.to_string());
-        edits.push(edit("request", ":target", Some(&b), Some(&a)));
-    }
-    header_edits("request", &before.headers, &after.headers, edits);
-}
-
-pub(crate) fn response_edits(before: &Response, after: &Response, edits: &mut Vec<Edit>) {
-    if before.status != after.status {
-        edits.push(edit("response", ":status", Some(before.status.as_str()), Some(after.status.as_str())));
-    }
-    header_edits("response", &before.headers, &after.headers, edits);
-}
-
-fn edit(message: &'static str, name: &str, before: Option<&str>, after: Option<&str>) -> Edit {
-    Edit {
-        message,
-        name: name.to_owned(),
-        before: before.map(str::to_owned),
-        after: after.map(str::to_owned),
-    }
-}
-
-fn header_edits(message: &'static str, before: &Headers, after: &Headers, edits: &mut Vec<Edit>) {
-    let joined = |headers: &Headers, name: &str| {
-        let values: Vec<_> = headers.get_all(name).map(String::from_utf8_lossy).collect();
-        (!values.is_empty()).then(|| values.join(", "))
-    };
-    let mut names: Vec<&str> = Vec::new();
-    for (name, _) in before.iter().chain(after.iter()) {
-        if !names.iter().any(|n| n.eq_ignore_ascii_case(name)) {
-            names.push(name);
-        }
-    }
-    for name in names {
-        let (mut b, mut a) = (joined(before, name), joined(after, name));
-        if a == b {
-            continue;
-        }
-        if SECRET.iter().any(|s| s.eq_ignore_ascii_case(name)) {
-            for value in [&mut b, &mut a].into_iter().flatten() {
-                *value = "(redacted)".to_owned();
-            }
-        }
-        edits.push(Edit { message, name: name.to_ascii_lowercase(), before: b, after: a });
-    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use polygate_pipeline::{Budget, Diagnostic, PluginRef, PolicySpec, Role, Target};
+use polygate_pipeline::{Budget, Diagnostic, OnFailure, PluginRef, PolicySpec, Role, Target};
 use polygate_plan::{Expression, Forward, ForwardTo, Handler, Policy, Template, TemplateError, Upstream};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -248,13 +248,15 @@ impl Place<'_> {
         Some((options, decoded))
     }
 
+    /// A policy that no file names. Without it nothing answers, or nobody knows where to forward to: it cannot be
+    /// skipped, whatever `[budget] on-failure` says of others.
     fn policy(&self, name: Arc<str>, plugin: PluginRef, config: Option<Value>, role: Role) -> Policy {
         let spec = PolicySpec {
             name,
             plugin,
             config,
             roles: vec![role],
-            budget: *self.budget,
+            budget: Budget { on_failure: OnFailure::Closed, ..*self.budget },
             file: self.file.to_owned(),
             span: self.node.get("module").map(|node| node.span),
             export_span: self.node.get("export").map(|node| node.span),

@@ -177,6 +177,26 @@ fn settings_are_read() {
 }
 
 #[test]
+fn what_answers_is_never_skipped() {
+    let function = r#"{ "export": "default", "module": "$import(./modules/a)" }"#;
+    let script = built_in("urlRewriteHandler", r#"{ "rewritePattern": "http://up/${params.id + 1}" }"#);
+    let text = routes(&[("/f", &get(function, r#"{ "inbound": ["a"] }"#)), ("/s/{id}", &get(&script, "{}"))]);
+    let policies = r#"{ "policies": [
+        { "name": "a", "handler": { "export": "default", "module": "$import(./modules/a)" } } ] }"#;
+    let files = [
+        ("config/r.oas.json", text.as_str()),
+        ("config/policies.json", policies),
+        ("modules/a.ts", ""),
+        ("polygate.toml", "[budget]\non-failure = \"open\"\nsubrequests = 3"),
+    ];
+    let plan = plan(&files, &[]);
+    let found: Vec<_> = plan.policies.iter().map(|p| (&*p.spec.name, p.spec.budget.on_failure)).collect();
+    let closed = OnFailure::Closed;
+    assert_eq!(found, [("a", OnFailure::Open), ("GET /f", closed), ("GET /s/{id} (URL)", closed)]);
+    assert!(plan.policies.iter().all(|policy| policy.spec.budget.subrequests == 3));
+}
+
+#[test]
 fn files_are_in_order_of_name_and_yaml_is_read() {
     let yaml = r#"
 openapi: 3.0.3

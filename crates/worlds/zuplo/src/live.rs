@@ -138,6 +138,10 @@ impl Live {
                 Ok(self.vm.handle().keep(ctx, bound))
             };
             let has = |role| spec.roles.contains(&role);
+            if spec.roles.is_empty() {
+                // On no route, yet code may invoke it by its name: binding is what makes the name known.
+                bound(&self.hooks.inbound)?;
+            }
             if matches!(entry, Entry::Template(..)) {
                 return Ok(Some(Functions {
                     inbound: Some(bound(&self.hooks.template)?),

@@ -293,3 +293,25 @@ fn a_layer_of_its_own_runs_the_hooks_of_the_project() {
         assert_eq!((seen[0].0.headers.get_str("x-hook"), seen[0].1.as_str()), (Some("1"), "payload"));
     });
 }
+
+#[test]
+fn policies_on_no_route_can_be_invoked() {
+    run(async {
+        let gate = Fixture::module(
+            r#"
+            export const tag = async (request, context, options, name) => { request.headers.set("x-tag", name); return request; };
+            export const stamp = async (response, request, context, options, name) =>
+              new Response(`${await response.text()} ${name} ${request.headers.get("x-tag")}`);
+            export default async (request, context) => {
+              const tagged = await context.invokeInboundPolicy("tag", request);
+              return context.invokeOutboundPolicy("stamp", new Response("answer"), tagged);
+            };"#,
+        )
+        .unused("tag")
+        .unused("stamp")
+        .handler("default")
+        .start()
+        .await;
+        assert_eq!(gate.get("http://gate.test/").await, (200, "answer stamp tag".to_owned()));
+    });
+}

@@ -101,6 +101,13 @@ impl Fixture {
         self.policy(Role::Handler, export, "./modules/m", export, None)
     }
 
+    /// The export of that name as a policy that stands on no route.
+    pub(crate) fn unused(mut self, export: &str) -> Self {
+        self = self.inbound(export);
+        self.specs.last_mut().unwrap().roles.clear();
+        self
+    }
+
     /// Changes the last policy's budget.
     pub(crate) fn budget(mut self, change: impl FnOnce(&mut Budget)) -> Self {
         change(&mut self.specs.last_mut().unwrap().budget);
@@ -178,7 +185,7 @@ impl Gate {
         let mut outbound = Vec::new();
         let mut handler = None;
         for (index, spec) in self.fixture.specs.iter().enumerate() {
-            let role = spec.roles[0];
+            let Some(&role) = spec.roles.first() else { continue };
             let layer = self.instance.layer(index, role).map_err(|problem| vec![*problem])?;
             let step = Step {
                 policy: spec.name.clone(),

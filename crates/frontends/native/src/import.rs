@@ -11,7 +11,10 @@ use crate::tree::Node;
 /// The module of what is built in.
 pub(crate) const RUNTIME: &str = "@polygate/runtime";
 const RUNTIME_NAMES: [&str; 2] = [RUNTIME, "@zuplo/runtime"];
-const ENDINGS: [&str; 4] = ["ts", "js", "mjs", "json"];
+
+/// Endings that a reference may leave out, in the order in which they are tried: the engine's resolver has the same.
+pub(crate) const ENDINGS: [&str; 8] = ["ts", "mts", "cts", "tsx", "js", "mjs", "cjs", "json"];
+
 const EXPECTED: &str = "$import(./modules/NAME) from the project's folder, or $import(@polygate/runtime)";
 
 /// A module that was found.
@@ -53,7 +56,7 @@ pub(crate) fn module(project: &mut Project<'_>, node: &Node, file: &str, path: &
         return Some(Module::File(name.to_owned()));
     }
     let mut problem = at(Diagnostic::error("missing-module", format!("there is no module {name}")))
-        .expected(format!("a file {name}.ts, .js, .mjs or .json, or a folder with an index file"));
+        .expected(format!("a file {name}.ts, .js or the like, or a folder with an index file"));
     problem.nearest = similar(project.root, relative);
     project.report(problem);
     None

@@ -10,6 +10,7 @@ mod env;
 mod handler;
 mod import;
 mod json;
+mod mentions;
 mod policies;
 mod raw;
 mod routes;

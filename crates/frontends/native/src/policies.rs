@@ -10,6 +10,7 @@ use crate::check::decode;
 use crate::env;
 use crate::handler::BUILT_IN;
 use crate::import::{self, Module};
+use crate::mentions;
 use crate::raw::policies::{BudgetEntry, PoliciesFile, PolicyEntry};
 use crate::settings::set;
 use crate::source::{Project, Syntax};
@@ -107,10 +108,23 @@ impl Policies {
         self.all.len() - 1
     }
 
-    /// Reports the policies that no route uses.
+    /// Reports the policies that no route uses, and of which no code speaks either.
     pub(crate) fn warn_of_unused(&self, project: &mut Project<'_>) {
-        for policy in self.all.iter().filter(|policy| policy.spec.roles.is_empty()) {
-            let message = format!("no route uses the policy {:?}", policy.spec.name);
+        let unused: Vec<_> = self.all.iter().filter(|policy| policy.spec.roles.is_empty()).collect();
+        let callable: Vec<&str> = unused
+            .iter()
+            .filter(|policy| &*policy.world == TYPESCRIPT)
+            .map(|policy| &*policy.spec.name)
+            .collect();
+        let mentioned = mentions::of(project.root, &callable);
+        for policy in unused.into_iter().filter(|policy| !mentioned.contains(&*policy.spec.name)) {
+            let name = &policy.spec.name;
+            let message = match &*policy.world {
+                TYPESCRIPT => {
+                    format!("no route uses the policy {name:?}: only code can call it, by its name")
+                }
+                _ => format!("no route uses the policy {name:?}"),
+            };
             project.report(Diagnostic::warning("unused-policy", message).at(FILE, policy.spec.span));
         }
     }

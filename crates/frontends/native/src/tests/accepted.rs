@@ -177,6 +177,30 @@ fn settings_are_read() {
 }
 
 #[test]
+fn modules_are_found_with_every_ending_that_the_engine_knows() {
+    let route = |name: &str| {
+        get(&format!(r#"{{ "export": "default", "module": "$import(./modules/{name})" }}"#), "{}")
+    };
+    let text = routes(&[
+        ("/a", &route("a")),
+        ("/b", &route("b")),
+        ("/c", &route("c")),
+        ("/d", &route("d")),
+        ("/e", &route("e")),
+        ("/f", &route("e/index.tsx")),
+    ]);
+    let files = [
+        ("config/r.oas.json", text.as_str()),
+        ("modules/a.mts", ""),
+        ("modules/b.cts", ""),
+        ("modules/c.tsx", ""),
+        ("modules/d.cjs", ""),
+        ("modules/e/index.tsx", ""),
+    ];
+    assert_eq!(plan(&files, &[]).routes.len(), 6);
+}
+
+#[test]
 fn what_answers_is_never_skipped() {
     let function = r#"{ "export": "default", "module": "$import(./modules/a)" }"#;
     let script = built_in("urlRewriteHandler", r#"{ "rewritePattern": "http://up/${params.id + 1}" }"#);

@@ -42,7 +42,7 @@ config/policies.json:10:54+4 error[wrong-type] policies[7].budget.memory: a bool
 config/policies.json:11:15+1 error[wrong-type] policies[8].name: a number stands here | a string
 config/policies.json:14:3+9 error[unknown-field] polices: unknown field "polices" | one of policies, corsPolicies | policies?
 config/policies.json:4:15+3 error[duplicate-policy] policies[1].name: the policy "a" is already in line 3 | another name
-config/policies.json:6:64+23 error[missing-module] policies[3].handler.module: there is no module ./modules/on | a file ./modules/on.ts, .js, .mjs or .json, or a folder with an index file | ./modules/one?
+config/policies.json:6:64+23 error[missing-module] policies[3].handler.module: there is no module ./modules/on | a file ./modules/on.ts, .js or the like, or a folder with an index file | ./modules/one?
 config/policies.json:7:64+15 error[bad-import] policies[4].handler.module: "../x" is not within the project | $import(./modules/NAME) from the project's folder, or $import(@polygate/runtime)
 config/policies.json:8:43+24 error[not-supported] policies[5].handler.export: the built-in policy "RateLimitInboundPolicy" is not supported yet | a module of the project; what is built in so far are the handlers urlForwardHandler, urlRewriteHandler, redirectHandler
 config/policies.json:9:29+12 error[unknown-world] policies[6].world: the world "proxy-wasm" is not part of this build | one of zuplo
@@ -90,7 +90,7 @@ config/a.oas.json:11:44+9 error[unknown-field] paths["/a"].post.x-zuplo-route.po
 config/a.oas.json:11:37+4 error[unknown-policy] paths["/a"].post.x-zuplo-route.policies.inbound[0]: there is no policy "on" | one of one | one?
 config/a.oas.json:10:34+18 error[unknown-handler] paths["/a"].post.x-zuplo-route.handler.export: there is no built-in handler "urlForwardHandlr" | one of urlForwardHandler, urlRewriteHandler, redirectHandler, or a function of a module | urlForwardHandler?
 config/a.oas.json:16:9+15 error[two-spellings] paths["/a"].put.x-zuplo-route: both x-polygate-route and x-zuplo-route stand here | one of them
-config/a.oas.json:17:69+25 error[missing-module] paths["/a"].put.x-polygate-route.handler.module: there is no module ./modules/none | a file ./modules/none.ts, .js, .mjs or .json, or a folder with an index file | ./modules/one?
+config/a.oas.json:17:69+25 error[missing-module] paths["/a"].put.x-polygate-route.handler.module: there is no module ./modules/none | a file ./modules/none.ts, .js or the like, or a folder with an index file | ./modules/one?
 config/a.oas.json:20:45+6 error[bad-value] paths.b.x-polygate-path.pathMode: "open" is not possible here | one of open-api, url-pattern | open-api?
 config/a.oas.json:20:5+3 error[bad-path] paths.b: a path starts with / | a path such as /orders/{id}
 config/a.oas.json:21:5+6 error[bad-path] paths["/c/{"]: `{` without `}` in "{" | a path such as /orders/{id}
@@ -98,7 +98,7 @@ config/b.oas.json:2:38+14 error[misplaced-env] paths["/a"]["get,post"].descripti
 config/b.oas.json:2:9+10 error[duplicate-route] paths["/a"]["get,post"]: GET /a is already in config/a.oas.json:6 | one operation for each method and path (or allowDuplicateRoutes in zuplo.jsonc)
 config/b.oas.json:2:9+10 error[duplicate-route] paths["/a"]["get,post"]: POST /a is already in config/a.oas.json:7 | one operation for each method and path (or allowDuplicateRoutes in zuplo.jsonc)
 config/b.oas.json:2:9+10 error[no-handler] paths["/a"]["get,post"].x-polygate-route: GET,POST /a does not say what answers it | x-polygate-route {handler, policies}
-config/policies.json:1:90+24 warning[unused-policy]: no route uses the policy "one"
+config/policies.json:1:90+24 warning[unused-policy]: no route uses the policy "one": only code can call it, by its name
 "#;
     let policies = r#"{ "policies": [ { "name": "one", "handler": { "export": "default",             "module": "$import(./modules/one)" } } ] }"#;
     let files = [
@@ -269,4 +269,30 @@ fn bombs_are_refused() {
     for name in ["config/a.oas.json", "config/b.oas.yaml", "config/c.oas.yaml"] {
         assert!(files.iter().any(|file| file == name), "{name}: {files:?}");
     }
+}
+
+#[test]
+fn a_policy_of_which_code_speaks_is_not_unused() {
+    let policy = |name: &str| {
+        format!(
+            r#"{{ "name": "{name}", "handler": {{ "export": "default", "module": "$import(./modules/a)" }} }}"#
+        )
+    };
+    let policies =
+        format!("{{ \"policies\": [{}] }}", ["called", "deep", "not-called"].map(policy).join(",\n"));
+    let text = routes(&[("/", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let loaded = loaded(
+        &[
+            ("config/policies.json", &policies),
+            ("config/a.oas.json", &text),
+            ("modules/a.ts", "context.invokeInboundPolicy('called', request); // not-called"),
+            ("modules/lib/b.mts", "export const name = `deep`;"),
+            ("modules/node_modules/x/index.js", "'not-called'"),
+            ("modules/notes.txt", "'not-called'"),
+        ],
+        &[],
+    );
+    assert!(loaded.plan.is_some());
+    let expected = "config/policies.json:3:69+22 warning[unused-policy]: no route uses the policy \"not-called\": only code can call it, by its name";
+    same(&shown(&loaded.diagnostics), expected);
 }

@@ -8,6 +8,7 @@
 mod check;
 mod env;
 mod handler;
+mod hooks;
 mod import;
 mod json;
 mod mentions;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use http::Method;
 use polygate_pipeline::{Diagnostic, Role, RouteInfo, Span};
-use polygate_plan::{PathPattern, PlannedLayer, Route, Settings};
+use polygate_plan::{Handler, PathPattern, PlannedLayer, Route, Settings};
 
 use crate::check::decode;
 use crate::env;
 use crate::handler::Place;
-use crate::policies::Policies;
+use crate::hooks::Hooks;
+use crate::policies::{Policies, TYPESCRIPT};
 use crate::raw::routes::{PathExtension, PathMode, RouteExtension};
 use crate::source::{Project, Syntax};
 use crate::tree::{Member, Node, child};
@@ -30,8 +31,10 @@ pub(crate) fn load(
     policies: &mut Policies,
     allow_duplicates: bool,
 ) -> Vec<Route> {
+    let hooks = Hooks::find(project);
     let mut reader = Reader {
         settings,
+        hooks,
         policies,
         allow_duplicates,
         taken: HashMap::new(),
@@ -90,6 +93,7 @@ fn route_files(project: &mut Project<'_>) -> Option<Vec<(String, Syntax)>> {
 struct Reader<'a> {
     settings: &'a Settings,
     policies: &'a mut Policies,
+    hooks: Hooks,
     allow_duplicates: bool,
     /// Where each method and path stands.
     taken: HashMap<(Method, String), (String, Span)>,
@@ -256,6 +260,11 @@ impl Reader<'_> {
         // The innermost layer sees the response first: the first outbound policy stands nearest to the handler.
         layers.extend(outbound.into_iter().rev().map(layer(Role::Outbound)));
         layers.extend(made.before.map(layer(Role::Inbound)));
+        let typescript = |layer: &PlannedLayer| &*self.policies.all[layer.policy].world == TYPESCRIPT;
+        if !matches!(made.handler, Handler::Function(_)) && !layers.iter().any(typescript) {
+            let hooks = self.hooks.layer(self.policies, &self.settings.budget);
+            layers.splice(0..0, hooks);
+        }
         let Some(pattern) = pattern else { return };
         let info = RouteInfo {
             path: op.path.to_owned(),

@@ -201,6 +201,57 @@ fn modules_are_found_with_every_ending_that_the_engine_knows() {
 }
 
 #[test]
+fn hooks_get_a_layer_where_no_typescript_stands() {
+    let function = r#"{ "export": "default", "module": "$import(./modules/a)" }"#;
+    let plain = built_in("urlForwardHandler", r#"{ "baseUrl": "http://up" }"#);
+    let script = built_in("urlRewriteHandler", r#"{ "rewritePattern": "http://up/${params.id + 1}" }"#);
+    let moved = built_in("redirectHandler", r#"{ "location": "/a" }"#);
+    let text = routes(&[
+        ("/plain", &get(&plain, "{}")),
+        ("/guarded", &get(&plain, r#"{ "inbound": ["a"] }"#)),
+        ("/function", &get(function, "{}")),
+        ("/script/{id}", &get(&script, "{}")),
+        ("/moved", &get(&moved, "{}")),
+        ("/foreign", &get(&plain, r#"{ "inbound": ["w"] }"#)),
+    ]);
+    let policies = r#"{ "policies": [
+        { "name": "a", "handler": { "export": "default", "module": "$import(./modules/a)" } },
+        { "name": "w", "world": "proxy-wasm", "plugin": "w.wasm" } ] }"#;
+    let files = [
+        ("config/r.oas.json", text.as_str()),
+        ("config/policies.json", policies),
+        ("modules/a.ts", ""),
+        ("polygate.toml", "[budget]\non-failure = \"open\""),
+    ];
+    let layers = |files: &[(&str, &str)]| -> Vec<Vec<String>> {
+        let folder = super::project(files);
+        let options =
+            LoadOptions { worlds: vec!["zuplo".into(), "proxy-wasm".into()], ..LoadOptions::default() };
+        let loaded = load(folder.path(), &options);
+        assert_eq!(shown(&loaded.diagnostics), "");
+        assert!(loaded.files.contains(&folder.path().join("modules/polygate.runtime.ts")));
+        let plan = loaded.plan.unwrap();
+        for policy in plan.policies.iter().filter(|policy| policy.spec.plugin.export == "hooks") {
+            assert_eq!(policy.spec.plugin.module, "@polygate/runtime");
+            assert_eq!(policy.spec.budget.on_failure, OnFailure::Closed);
+        }
+        let name = |index: usize| plan.policies[index].spec.name.to_string();
+        plan.routes
+            .iter()
+            .map(|route| route.layers.iter().map(|layer| name(layer.policy)).collect())
+            .collect()
+    };
+    let script = "GET /script/{id} (URL)";
+    let empty: [&str; 0] = [];
+    assert_eq!(layers(&files), [&empty[..], &["a"], &[], &[script], &[], &["w"]]);
+    let hooks = "runtime hooks";
+    for module in ["modules/polygate.runtime.mts", "modules/zuplo.runtime.js"] {
+        let files: Vec<_> = files.iter().copied().chain([(module, "")]).collect();
+        assert_eq!(layers(&files), [&[hooks][..], &["a"], &[], &[script], &[hooks], &[hooks, "w"]]);
+    }
+}
+
+#[test]
 fn what_answers_is_never_skipped() {
     let function = r#"{ "export": "default", "module": "$import(./modules/a)" }"#;
     let script = built_in("urlRewriteHandler", r#"{ "rewritePattern": "http://up/${params.id + 1}" }"#);

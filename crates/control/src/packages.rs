@@ -21,12 +21,13 @@ const NOT_INSTALLED: &str = "package-not-installed";
 /// The world of policies that cannot run.
 const UNAVAILABLE: &str = "unavailable";
 
-/// Whether the project wants packages and has none.
+/// Whether the project wants a package that is not there.
 pub(crate) fn are_missing(root: &Path) -> bool {
     let manifest = std::fs::read_to_string(root.join("package.json")).unwrap_or_default();
     let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap_or_default();
-    let wants = manifest["dependencies"].as_object().is_some_and(|wanted| !wanted.is_empty());
-    wants && !root.join("node_modules").exists()
+    let installed = root.join("node_modules");
+    let wanted = manifest["dependencies"].as_object();
+    wanted.is_some_and(|wanted| wanted.keys().any(|name| !installed.join(name).exists()))
 }
 
 /// The command that installs a project's packages: exactly those of the lock file, when there is one.
@@ -120,5 +121,28 @@ impl Layer for Unavailable {
         let failure =
             Failure::new(Reason::PolicyUnavailable).detail("an npm package that it imports is not installed");
         Box::pin(std::future::ready(Err(failure)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_that_is_listed_and_not_there_is_missing() {
+        let project = tempfile::tempdir().unwrap();
+        let root = project.path();
+        assert!(!are_missing(root), "a project without packages");
+        std::fs::write(
+            root.join("package.json"),
+            r#"{"dependencies":{"@a/b":"1"},"devDependencies":{"c":"1"}}"#,
+        )
+        .unwrap();
+        assert!(are_missing(root));
+        assert_eq!(command(root), "npm install");
+        std::fs::write(root.join("package-lock.json"), "{}").unwrap();
+        assert_eq!(command(root), "npm ci");
+        std::fs::create_dir_all(root.join("node_modules/@a/b")).unwrap();
+        assert!(!are_missing(root));
     }
 }

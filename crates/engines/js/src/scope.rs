@@ -17,6 +17,7 @@ pub struct CallScope {
     policy: Option<Arc<str>>,
     cpu_limit: Duration,
     cpu_used: Cell<u64>,
+    subrequests: Cell<u32>,
     exceeded: Cell<bool>,
     aborted: Cell<bool>,
     attachment: OnceCell<Rc<dyn Any>>,
@@ -30,6 +31,7 @@ impl CallScope {
             policy,
             cpu_limit,
             cpu_used: Cell::new(0),
+            subrequests: Cell::new(0),
             exceeded: Cell::new(false),
             aborted: Cell::new(false),
             attachment: OnceCell::new(),
@@ -64,6 +66,19 @@ impl CallScope {
     /// Whether a run was stopped because the CPU time was spent. Nothing more runs under this scope then.
     pub fn is_exceeded(&self) -> bool {
         self.exceeded.get()
+    }
+
+    /// Counts one more request that is sent under this scope, and for its exchange; false when `cap` are sent already.
+    pub fn count_subrequest(&self, cap: u32) -> bool {
+        let sent = self.subrequests.get();
+        if sent >= cap {
+            return false;
+        }
+        self.subrequests.set(sent + 1);
+        if let Some(exchange) = &self.exchange {
+            exchange.count_subrequest(u32::MAX);
+        }
+        true
     }
 
     /// Says that nobody waits any more (the client is gone, the wall time is up): operations of this scope that end

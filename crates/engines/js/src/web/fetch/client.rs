@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use http::{Method, StatusCode};
 use polygate_pipeline::{
-    Body, BodyStream, Exchange, Failure, Frame, Known, Outbound, OutboundOptions, Reason, Request, Response,
-    Scheme, Target,
+    Body, BodyStream, Failure, Frame, Known, Outbound, OutboundOptions, Reason, Request, Response, Scheme,
+    Target,
 };
 use rquickjs::class::{JsClass, Readable, Trace, Tracer};
 use rquickjs::function::Constructor;
@@ -19,6 +19,7 @@ use super::MessageClass;
 use super::message::{Kind, Message, instance};
 use crate::handle::VmHandle;
 use crate::ops::spawn_promise_with;
+use crate::scope::CallScope;
 
 /// Most redirects that one fetch follows (Fetch standard, HTTP-redirect fetch, step 7).
 const MAX_REDIRECTS: u32 = 20;
@@ -119,7 +120,7 @@ enum Redirect {
 
 struct Fetch {
     outbound: Rc<dyn Outbound>,
-    exchange: Option<Exchange>,
+    scope: Option<Rc<CallScope>>,
     cap: u32,
     redirect: Redirect,
 }
@@ -134,11 +135,11 @@ impl Fetch {
     async fn run(self, mut request: Request) -> std::result::Result<Fetched, Failure> {
         let mut hops = 0;
         loop {
-            if let Some(exchange) = &self.exchange
-                && !exchange.count_subrequest(self.cap)
+            if let Some(scope) = &self.scope
+                && !scope.count_subrequest(self.cap)
             {
                 return Err(Failure::new(Reason::PolicySubrequests)
-                    .detail(format!("more than {} sub-requests for one exchange", self.cap)));
+                    .detail(format!("more than {} sub-requests in one call", self.cap)));
             }
             // The target says where to; a Host that was copied from another request would say otherwise.
             request.headers.remove_known(Known::Host);
@@ -236,13 +237,12 @@ pub(super) fn send<'js>(
     let outbound = services.outbound().clone();
     let request = message.borrow().take_request(&ctx)?;
     let url = request.target.to_string();
-    let exchange = handle.scope().and_then(|scope| scope.exchange().cloned());
     let redirect = match mode {
         0 => Redirect::Follow,
         1 => Redirect::Manual,
         _ => Redirect::Error,
     };
-    let fetch = Fetch { outbound, exchange, cap: super::limits(&ctx).subrequests, redirect };
+    let fetch = Fetch { outbound, scope: handle.scope(), cap: super::limits(&ctx).subrequests, redirect };
     let flag = aborter.map(|aborter| aborter.borrow().0.clone());
     let sent = async move {
         let mut sending = Box::pin(fetch.run(request));

@@ -64,7 +64,7 @@ const SCRIPTS: &[Script] = &[
 pub struct Limits {
     /// Bytes of a body that may be read as a whole, and that one branch of a clone may lag behind. Default 16 MiB.
     pub body: u64,
-    /// Requests that the exchange's calls may send. Default 16.
+    /// Requests that one call, or the load of one module, may send, redirects included. Default 16.
     pub subrequests: u32,
 }
 

@@ -156,3 +156,22 @@ async fn failures_and_limits_are_type_errors_with_a_cause() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn sub_requests_are_counted_for_each_call() {
+    local(async {
+        let rig = Rig::new(|_| Box::pin(async { Ok(answer(200, "")) }));
+        let exchange = rig.exchange();
+        let scope = || CallScope::new(Duration::from_secs(10), Some(exchange.clone()), None);
+        for (scope, calls) in [(scope(), 16), (scope(), 16), (CallScope::new(Duration::from_secs(1), None, None), 16)] {
+            let sent = (0..20).filter(|_| scope.count_subrequest(calls)).count();
+            assert_eq!(sent, 16);
+        }
+        // What the exchange has seen is for information.
+        assert!(exchange.count_subrequest(33) && !exchange.count_subrequest(33));
+        let body = "for (let i = 0; i < 16; i++) await fetch('http://up/'); await fetch('http://up/').then(() => assert(false), (e) => assertEquals(e.cause.code, 'policy_subrequests'));";
+        rig.check(body).await;
+        rig.check(body).await;
+    })
+    .await;
+}

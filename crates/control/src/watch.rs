@@ -159,8 +159,9 @@ fn is_relevant(path: &Path, is_folder: impl FnOnce() -> bool) -> bool {
     let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else { return false };
     let in_node_modules = path.components().any(|part| part == Component::Normal("node_modules".as_ref()));
     if in_node_modules {
-        // Written by package managers once all packages are in place.
-        return matches!(&*name, ".package-lock.json" | ".yarn-state.yml" | ".modules.yaml");
+        // The folder itself came or went; or a file that package managers write once all packages are in place.
+        return path.as_os_str() == "node_modules"
+            || matches!(&*name, ".package-lock.json" | ".yarn-state.yml" | ".modules.yaml");
     }
     if name.starts_with(".env") {
         return !name.ends_with('~') && !name.ends_with(".swp");
@@ -256,7 +257,7 @@ mod tests {
         let (watcher, notices) = watch(&root);
         std::fs::create_dir_all(root.join("node_modules/zod")).unwrap();
         std::fs::create_dir(root.join("config")).unwrap();
-        assert_eq!(heard(&notices), ["config"]);
+        assert_eq!(heard(&notices), ["config", "node_modules"]);
         std::fs::write(root.join("config/routes.oas.json"), "{}").unwrap();
         assert_eq!(heard(&notices), ["config/routes.oas.json"]);
         std::fs::write(root.join("node_modules/zod/index.js"), "").unwrap();

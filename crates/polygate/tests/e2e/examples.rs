@@ -1,6 +1,6 @@
 //! Every example is loaded, and does what its README says.
 
-use crate::harness::{Gateway, example, polygate, skip};
+use crate::harness::{Gateway, Project, example, polygate, skip};
 
 fn installed() -> bool {
     let there = example("quickstart").join("node_modules/zod").exists();
@@ -75,4 +75,39 @@ fn the_quickstart_does_what_the_readme_says() {
     let xray = gateway.admin("/exchanges?limit=50");
     let text = xray.to_string();
     assert!(text.contains("need-key") && text.contains("x-handled-by"), "{text}");
+}
+
+#[test]
+fn without_its_packages_a_project_starts_and_says_what_is_missing() {
+    let handler = |module: &str| serde_json::json!({ "export": "default", "module": format!("$import(./modules/{module})") });
+    let project = Project::new()
+        .file("package.json", r#"{ "dependencies": { "left-pad": "1" } }"#)
+        .file("modules/plain.ts", "export default async () => new Response('plain');")
+        .file(
+            "modules/padded.ts",
+            "import pad from 'left-pad';\nexport default async () => new Response(pad('x', 3));",
+        )
+        .route("get", "/plain", handler("plain"), &[], &[])
+        .route("get", "/padded", handler("padded"), &[], &[]);
+    // No npm there: as on a machine that cannot reach a registry.
+    let gateway = Gateway::start_with("dev", project.root(), &[], &[("PATH", "/nowhere")]);
+    assert_eq!(gateway.get("/plain").body, "plain");
+    let missing = gateway.get("/padded");
+    assert_eq!((missing.status, missing.json()["reason"].as_str()), (503, Some("policy_unavailable")));
+    let said = gateway.await_output("left-pad");
+    assert!(said.contains("npm install") && said.contains("not installed"), "{said}");
+
+    // As soon as it is there, its route serves.
+    project.write("node_modules/left-pad/package.json", r#"{ "name": "left-pad", "main": "index.js" }"#);
+    project.write(
+        "node_modules/left-pad/index.js",
+        "module.exports = (text, length) => text.padStart(length, '.');",
+    );
+    project.write("node_modules/.package-lock.json", "{}");
+    gateway.wait(|| (gateway.get("/padded").body == "..x").then_some(()), "the package");
+
+    // In production such a project is refused.
+    std::fs::remove_dir_all(project.root().join("node_modules")).unwrap();
+    let output = polygate().arg("check").arg(project.root()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
 }

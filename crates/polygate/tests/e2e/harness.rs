@@ -167,6 +167,16 @@ impl Reply {
 impl Gateway {
     /// Starts it and waits until it is ready.
     pub(crate) fn start(command: &str, project: &Path, more: &[&str]) -> Self {
+        Self::start_with(command, project, more, &[])
+    }
+
+    /// The same with environment variables.
+    pub(crate) fn start_with(
+        command: &str,
+        project: &Path,
+        more: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let (port, admin) = (free_port(), free_port());
         let mut child = polygate()
             .arg(command)
@@ -180,6 +190,7 @@ impl Gateway {
                 "2",
             ])
             .args(more)
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

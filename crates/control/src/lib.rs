@@ -7,6 +7,7 @@
 mod admin;
 mod build;
 mod clock;
+mod descriptors;
 mod echo;
 mod explain;
 mod http;

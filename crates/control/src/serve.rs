@@ -27,7 +27,7 @@ use crate::source::Source;
 use crate::state::{Cause, Command, Mode, Reload, State};
 use crate::trace::Trace;
 use crate::watch::{Notice, Watcher};
-use crate::{admin, echo, packages, signals};
+use crate::{admin, descriptors, echo, packages, signals};
 
 /// One of so many exchanges is X-rayed in `run` unless settings say otherwise.
 const XRAY_SAMPLE: u32 = 100;
@@ -59,6 +59,7 @@ pub struct ServeOptions {
 /// # Errors
 /// See [`ServeError`]; nothing is left running then.
 pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
+    descriptors::raise();
     let (commands, inbox) = channel();
     let ServeOptions { mode, source, overrides, worlds, paint, version } = options;
     let state = State::new(version, mode, source.name(), source.root.clone(), commands.clone());

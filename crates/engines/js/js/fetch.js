@@ -208,7 +208,7 @@
     return state === MOVED || (state === STREAM && streams().isUsed(native.stream(message)));
   }
 
-  async function readAll(stream) {
+  async function readAll(stream, owner) {
     const reader = streams().acquireReader(stream);
     const limit = native.bodyLimit();
     const chunks = [];
@@ -224,7 +224,7 @@
       length += value.byteLength;
       if (length > limit) {
         const error = failure('The body is too large to be read as a whole', `longer than ${limit} bytes`,
-          'body_too_large', false);
+          'body_too_large', false, owner);
         reader.cancel(error).catch(() => {});
         throw error;
       }
@@ -245,8 +245,9 @@
       const stream = native.stream(message);
       if (streams().isUsed(stream)) throw new TypeError('The body has already been used');
       const held = streams().unwrap(stream);
-      if (held !== undefined) return native.collectHeld(held, form);
-      return readAll(stream).then((bytes) => native.convert(bytes, form));
+      const owner = message instanceof Response ? 'response' : 'request';
+      if (held !== undefined) return native.collectHeld(held, form, owner);
+      return readAll(stream, owner).then((bytes) => native.convert(bytes, form));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -538,11 +539,17 @@
 
   // ---- fetch
 
-  function failure(message, detail, code, aborted) {
+  // Members of the cause are enumerable, as Node has them: the world reads them when nobody catches the error.
+  function failure(message, detail, code, aborted, owner = undefined) {
     if (aborted) return internal.domException('AbortError', 'This operation was aborted');
     const cause = new Error(detail);
-    data(cause, 'code', code);
+    member(cause, 'code', code);
+    if (owner !== undefined) member(cause, 'body', owner);
     return new TypeError(message, { cause });
+  }
+
+  function member(target, key, value) {
+    Object.defineProperty(target, key, { value, writable: true, enumerable: true, configurable: true });
   }
 
   function send(request, resolve, reject) {

@@ -16,6 +16,7 @@ use crate::program::Entry;
 use crate::seat::Seat;
 use crate::session::Session;
 use crate::turn::{AbortOnDrop, Turn};
+use crate::uncaught;
 use crate::verdict::{self, Handled, Verdict};
 
 /// A policy in a role on a route.
@@ -262,7 +263,14 @@ impl Calls<'_> {
             }
             _ => None,
         };
-        let failure = error.into_failure();
+        let failure = match &error {
+            // Named here: the pipeline blames a policy by itself only for reasons that can have no other cause.
+            CallError::Script(script) => match uncaught::failure(script) {
+                Some(failure) => failure.detail(error.to_string()).policy(&self.spec.name),
+                None => error.into_failure(),
+            },
+            _ => error.into_failure(),
+        };
         match members {
             Some(members) => failure.extensions(members),
             None => failure,

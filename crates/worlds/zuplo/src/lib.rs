@@ -10,6 +10,7 @@
 //! - `world`: compile; `template`: per-request templates as modules; `program`: spawn;
 //! - `live`: a VM with the project's functions; `seat`: its replacement when it dies;
 //! - `layer`: one policy's turn; `verdict`: what its result means; `session`: what the turns of one exchange share; `turn`: who is outermost, who aborts;
+//! - `uncaught`: errors of the engine's own that no code caught, and their reason;
 //! - `binding`: native functions of the runtime module; `route`: `context.route`; `messages`: requests and responses.
 
 mod binding;
@@ -22,6 +23,7 @@ mod seat;
 mod session;
 mod template;
 mod turn;
+mod uncaught;
 mod verdict;
 mod world;
 

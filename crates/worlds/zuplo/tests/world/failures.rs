@@ -1,6 +1,6 @@
 //! What breaks: errors with their place in the source, and what the client may see of them.
 
-use polygate_pipeline::{OnFailure, Reason};
+use polygate_pipeline::{ByteSize, OnFailure, Reason};
 use serde_json::json;
 
 use crate::gate::{Fixture, get, post, run};
@@ -122,5 +122,58 @@ fn an_open_policy_is_skipped() {
         let response = gate.send(post("http://gate.test/a", "payload")).await.unwrap();
         assert_eq!(response.headers.get_str("x-after"), Some("http://gate.test/a"));
         assert_eq!(gate.terminal.seen.borrow()[0].1, "payload");
+    });
+}
+
+#[test]
+fn errors_of_native_operations_keep_their_reason_when_nobody_catches_them() {
+    run(async {
+        let gate = Fixture::module(
+            r#"
+            const kinds = {
+              request: (request) => request.text(),
+              stream: (request) => new Request(request, { body: request.body.pipeThrough(new TransformStream()) }).text(),
+              held: (request) => { request.body; return request.text(); },
+              response: async () => (await fetch("http://up.test/long/answer")).text(),
+              denied: () => fetch("http://denied.test/"),
+              spent: async () => { for (let i = 0; i < 3; i++) await fetch("http://up.test/"); },
+              down: () => fetch("http://down.test/"),
+            };
+            export default async (request, context) => {
+              const { how, wrap } = request.query;
+              try {
+                await kinds[how](request);
+              } catch (error) {
+                if (wrap) throw new TypeError("mine", { cause: error });
+                throw error;
+              }
+              return "went on";
+            };"#,
+        )
+        .handler("default")
+        .budget(|budget| {
+            budget.body = ByteSize(10);
+            budget.subrequests = 2;
+        })
+        .start()
+        .await;
+        for (how, reason, status) in [
+            ("request", Reason::BodyTooLarge, 413),
+            ("stream", Reason::BodyTooLarge, 413),
+            ("held", Reason::BodyTooLarge, 413),
+            ("response", Reason::BodyTooLarge, 502),
+            ("denied", Reason::AddressDenied, 502),
+            ("spent", Reason::PolicySubrequests, 500),
+            ("down", Reason::PolicyError, 500),
+        ] {
+            let url = format!("http://gate.test/?how={how}");
+            let failure = gate.send(post(&url, "longer than ten bytes")).await.unwrap_err();
+            assert_eq!((failure.reason(), failure.status().as_u16()), (reason, status), "{how}: {failure}");
+            assert_eq!(failure.policy_name().map(|name| &**name), Some("default"), "{how}");
+            assert!(failure.detail_text().contains("modules/m.ts") || how == "stream", "{failure}");
+            let failure =
+                gate.send(post(&format!("{url}&wrap=1"), "longer than ten bytes")).await.unwrap_err();
+            assert_eq!(failure.reason(), Reason::PolicyError, "{how}");
+        }
     });
 }

@@ -355,6 +355,9 @@ impl Outbound for Upstream {
             if request.target.host() == "down.test" {
                 return Err(Failure::new(Reason::UpstreamRefused));
             }
+            if request.target.host() == "denied.test" {
+                return Err(Failure::new(Reason::AddressDenied));
+            }
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }

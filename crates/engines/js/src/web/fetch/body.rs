@@ -12,10 +12,14 @@ use rquickjs::function::Constructor;
 use rquickjs::{Class, Ctx, Exception, JsLifetime, Object, Promise, Result, String as JsString, Value};
 
 use super::MessageClass;
-use super::message::{Content, set_body};
+use super::message::{Content, Kind, set_body};
 use super::pipe::Pipe;
 use crate::ops::spawn_promise_with;
 use crate::web::bytes::{Usv, View, array_buffer, uint8_array};
+
+/// Whose body could not be read, as the error's `cause.body` says.
+const REQUEST: &str = "request";
+const RESPONSE: &str = "response";
 
 /// A native body that a `ReadableStream` stands for.
 #[derive(JsLifetime)]
@@ -97,38 +101,53 @@ fn decode(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes))
 }
 
-fn collect_body<'js>(ctx: &Ctx<'js>, body: Body, form: u8) -> Result<Promise<'js>> {
+fn collect_body<'js>(
+    ctx: &Ctx<'js>,
+    body: Body,
+    form: u8,
+    owner: Option<&'static str>,
+) -> Result<Promise<'js>> {
     let cap = super::limits(ctx).body;
     let form = Form::of(form);
     spawn_promise_with(ctx, body.collect(cap), move |ctx, read| match read {
         Ok((bytes, _)) => form.make(ctx, &bytes),
-        Err(failure) => Err(throw_read(ctx, &failure)),
+        Err(failure) => Err(throw_read(ctx, &failure, owner)),
     })
 }
 
-fn throw_read(ctx: &Ctx<'_>, failure: &Failure) -> rquickjs::Error {
+/// `owner` is whose body it is, if that is known: `request` or `response`.
+fn throw_read(ctx: &Ctx<'_>, failure: &Failure, owner: Option<&str>) -> rquickjs::Error {
     let message = match failure.reason() {
         Reason::BodyTooLarge => "The body is too large to be read as a whole",
         _ => "The body could not be read",
     };
-    super::throw_failure(ctx, message, failure)
+    super::throw_failure(ctx, message, failure, owner)
 }
 
 /// A promise for a message's whole native body: 0 bytes, 1 text, 2 JSON, 3 ArrayBuffer.
 pub(super) fn collect<'js>(ctx: Ctx<'js>, message: MessageClass<'js>, form: u8) -> Result<Promise<'js>> {
-    let body = {
+    let (body, owner) = {
         let message = message.borrow();
+        let owner = match message.kind {
+            Kind::Request(_) => REQUEST,
+            Kind::Response(_) => RESPONSE,
+        };
         let is_null = matches!(*message.content.borrow(), Content::Null);
         // A null body may be read any number of times.
-        if is_null { Body::empty() } else { message.take_body(&ctx)? }
+        (if is_null { Body::empty() } else { message.take_body(&ctx)? }, owner)
     };
-    collect_body(&ctx, body, form)
+    collect_body(&ctx, body, form, Some(owner))
 }
 
-/// The same for a held body.
-pub(super) fn collect_held<'js>(ctx: Ctx<'js>, held: HeldClass<'js>, form: u8) -> Result<Promise<'js>> {
+/// The same for a held body; `owner` is `request` or `response`.
+pub(super) fn collect_held<'js>(
+    ctx: Ctx<'js>,
+    held: HeldClass<'js>,
+    form: u8,
+    owner: String,
+) -> Result<Promise<'js>> {
     let body = held.borrow().take();
-    collect_body(&ctx, body, form)
+    collect_body(&ctx, body, form, Some(if owner == RESPONSE { RESPONSE } else { REQUEST }))
 }
 
 /// What bytes that a script collected become.
@@ -163,7 +182,7 @@ pub(super) fn pull<'js>(ctx: Ctx<'js>, held: HeldClass<'js>) -> Result<Promise<'
     });
     spawn_promise_with(&ctx, next, |ctx, read| match read {
         Some(Ok(bytes)) => uint8_array(ctx, &bytes),
-        Some(Err(failure)) => Err(throw_read(ctx, &failure)),
+        Some(Err(failure)) => Err(throw_read(ctx, &failure, None)),
         None => Ok(Value::new_undefined(ctx.clone())),
     })
 }

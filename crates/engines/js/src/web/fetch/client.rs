@@ -263,7 +263,7 @@ pub(super) fn send<'js>(
     };
     spawn_promise_with(&ctx, sent, move |ctx, sent| match sent {
         Ok(fetched) => response(ctx, fetched),
-        Err(failure) => Err(super::throw_failure(ctx, &format!("fetch failed: {url}"), &failure)),
+        Err(failure) => Err(super::throw_failure(ctx, &format!("fetch failed: {url}"), &failure, None)),
     })
 }
 

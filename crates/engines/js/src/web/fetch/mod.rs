@@ -22,6 +22,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use polygate_pipeline::{Budget, Failure, Reason, Request, Response};
+use rquickjs::function::Opt;
 use rquickjs::{Class, Ctx, Exception, Function, JsLifetime, Object, Result, Value};
 
 use self::message::{Kind, Message};
@@ -288,12 +289,19 @@ pub(crate) fn with_prototypes<'js, T>(ctx: &Ctx<'js>, f: impl FnOnce(&Prototypes
     }
 }
 
-/// Throws what a native operation failed with: a `TypeError` whose `cause` says why, with the closed reason as `code`.
-pub(crate) fn throw_failure(ctx: &Ctx<'_>, message: &str, failure: &Failure) -> rquickjs::Error {
+/// Throws what a native operation failed with: a `TypeError` whose `cause` says why, with the closed reason as `code`
+/// and, of a body, whose it is as `body`.
+pub(crate) fn throw_failure(
+    ctx: &Ctx<'_>,
+    message: &str,
+    failure: &Failure,
+    owner: Option<&str>,
+) -> rquickjs::Error {
     let made = (|| {
         let make: Function = exports(ctx)?.get("failure")?;
         let aborted = std::error::Error::source(failure).is_some_and(|s| s.is::<client::AbortedBySignal>());
-        make.call::<_, Value<'_>>((message, failure.to_string(), failure.reason().as_str(), aborted))
+        let code = failure.reason().as_str();
+        make.call::<_, Value<'_>>((message, failure.to_string(), code, aborted, Opt(owner)))
     })();
     match made {
         Ok(error) => ctx.throw(error),

@@ -145,7 +145,7 @@ async fn a_body_larger_than_the_limit_is_refused() {
             })
             .unwrap();
         rig.check_with("assertEquals(await request.text(), '12345678');", post("12345678")).await;
-        let over = "const e = await request.text().catch((e) => e); assert(e instanceof TypeError); assertEquals(e.cause.code, 'body_too_large');";
+        let over = "const e = await request.text().catch((e) => e); assert(e instanceof TypeError); assertEquals(JSON.stringify(e.cause), '{\"code\":\"body_too_large\",\"body\":\"request\"}');";
         rig.check_with(over, post("123456789")).await;
         let feed = Feed::default();
         feed.data("12345");

@@ -12,6 +12,10 @@ use crate::program::{Compiled, Entry};
 use crate::route::Routes;
 use crate::{RUNTIME_ALIAS, RUNTIME_MODULE};
 
+/// Timers, fetches and body reads under way in a worker's VM, over all its exchanges: enough for thousands that each
+/// wait for one.
+const MAX_PENDING_OPS: usize = 10_000;
+
 thread_local! {
     static GENERATION: Cell<u64> = const { Cell::new(0) };
 }
@@ -47,6 +51,7 @@ impl Live {
             memory_limit: memory
                 .and_then(|bytes| usize::try_from(bytes).ok())
                 .unwrap_or(defaults.memory_limit),
+            max_pending_ops: MAX_PENDING_OPS,
             ..defaults
         };
         let vm = Vm::new(program.modules.clone(), Some(services.clone()), options, |ctx| {

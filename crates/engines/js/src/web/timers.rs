@@ -12,9 +12,6 @@ use crate::handle::VmHandle;
 use crate::kept::Kept;
 use crate::ops::{self, OpId};
 
-/// Most live timers of one VM.
-const MAX_TIMERS: usize = 1_000;
-
 type Live = Rc<RefCell<HashMap<u32, OpId>>>;
 
 /// Puts the functions of `js/timers.js` on `native`: `start(id, delay, repeat, run)` calls `run()` after the delay in
@@ -48,9 +45,7 @@ fn start<'js>(
     let Some(vm) = VmHandle::try_of(ctx) else {
         return Err(Exception::throw_internal(ctx, "timers need a VM"));
     };
-    if live.borrow().len() >= MAX_TIMERS {
-        return Err(Exception::throw_range(ctx, &format!("more than {MAX_TIMERS} timers are live")));
-    }
+    // A timer is an operation: how many there may be is said by `VmOptions::max_pending_ops`.
     let entry = Entry { live: live.clone(), id };
     let run = vm.keep(ctx, run.into_value());
     let op = ops::spawn_op(ctx, move |op| async move {

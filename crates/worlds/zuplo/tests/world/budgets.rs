@@ -184,3 +184,28 @@ fn exchanges_leave_no_memory_behind() {
         assert!(after < before + (6 << 20), "{before} bytes became {after}");
     });
 }
+
+#[test]
+fn thousands_of_exchanges_wait_at_a_time() {
+    run(async {
+        let gate = Fixture::module(
+            r#"
+            export default async (request) => {
+              if (request.query.timers) {
+                let count = 0;
+                try { for (;; count++) setTimeout(() => {}, 1e6); } catch (error) { return [error.name, count]; }
+              }
+              return (await fetch("http://up.test/")).status;
+            };"#,
+        )
+        .handler("default")
+        .budget(|budget| budget.cpu = Duration::from_secs(5))
+        .start()
+        .await;
+        gate.upstream.delay.set(Duration::from_millis(300));
+        let sending = (0..3000).map(|_| gate.get("http://gate.test/"));
+        let answers = futures_util::future::join_all(sending).await;
+        assert!(answers.iter().all(|answer| *answer == (200, "200".to_owned())));
+        assert_eq!(gate.get("http://gate.test/?timers=1").await.1, r#"["RangeError",10000]"#);
+    });
+}

@@ -34,7 +34,8 @@ fn yes() -> bool {
 /// Variables of a template: name, and how it is made.
 const VARIABLES: &[(&str, &str)] = &[
     ("params", "request.params"),
-    ("query", "request.query"),
+    // The first value of a name, as the templates have it that need no JavaScript.
+    ("query", "Object.fromEntries([...parts.searchParams].reverse())"),
     ("headers", "request.headers"),
     ("method", "request.method"),
     ("url", "request.url"),
@@ -54,7 +55,7 @@ impl Template {
         let text = escape_backticks(&self.template);
         let used: Vec<_> = VARIABLES.iter().filter(|(name, _)| names(&text, name)).collect();
         let mut module = String::from("export default function template(request, context, env) {\n");
-        if used.iter().any(|(_, made)| made.starts_with("parts.")) {
+        if used.iter().any(|(_, made)| made.contains("parts.")) {
             module.push_str("  const parts = new URL(request.url);\n");
         }
         for (name, made) in used {

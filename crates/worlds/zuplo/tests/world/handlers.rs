@@ -125,7 +125,7 @@ fn templates_choose_the_target() {
         };
         let target = async |fixture: Fixture| {
             let gate = fixture.start().await;
-            let request = get("http://gate.test/orders/1?x=2");
+            let request = get("http://gate.test/orders/1?x=2&x=3");
             let exchange = gate.exchange(&request);
             let result = gate.send_on(request, &exchange).await;
             result.map(|_| exchange.take_upstream_target().unwrap().to_string())
@@ -134,9 +134,11 @@ fn templates_choose_the_target() {
             "https://${context.custom.region}.${env.HOST}/${params.id.length}/${e(params.id)}",
             "rewrite",
         );
-        assert_eq!(target(fixture).await.unwrap(), "https://eu.up.test/3/a%20b?x=2");
+        assert_eq!(target(fixture).await.unwrap(), "https://eu.up.test/3/a%20b?x=2&x=3");
         let fixture = template("https://${request.user.sub}.${hostname.toUpperCase()}/base", "forward");
-        assert_eq!(target(fixture).await.unwrap(), "https://ann.GATE.TEST/base/orders/1?x=2");
+        assert_eq!(target(fixture).await.unwrap(), "https://ann.GATE.TEST/base/orders/1?x=2&x=3");
+        let fixture = template("https://up.test/${query.x}${request.query.x}${query.none}?", "rewrite");
+        assert_eq!(target(fixture).await.unwrap(), "https://up.test/23undefined?&x=2&x=3");
         let failure = target(template("${headers.get('x-none')}", "rewrite")).await.unwrap_err();
         assert_eq!(failure.reason(), Reason::PolicyResult);
         let failure = target(template("${params.none.x}", "rewrite")).await.unwrap_err();

@@ -1,5 +1,8 @@
 //! `polygate.toml` and `zuplo.jsonc`: what is not per route.
 
+use std::io;
+use std::path::Path;
+
 use polygate_pipeline::{Budget, Diagnostic, Target, is_token};
 use polygate_plan::{self as plan, AccessLog, LogFormat, Settings};
 
@@ -9,12 +12,15 @@ use crate::raw::routes::ProjectFile;
 use crate::raw::settings as raw;
 use crate::raw::settings::SettingsFile;
 use crate::schema;
-use crate::source::{Project, Syntax};
+use crate::source::{MAX_FILE, Project, Syntax};
 use crate::tree::{Node, child};
 
 /// The settings' file.
 pub(crate) const FILE: &str = "polygate.toml";
 const PROJECT_FILE: &str = "zuplo.jsonc";
+
+/// How a certificate begins in a PEM file.
+const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// Reads `polygate.toml`; the defaults when there is none or it is wrong, which is reported.
 pub(crate) fn load(project: &mut Project<'_>) -> Settings {
@@ -58,7 +64,8 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     set(&mut to.idle, from.idle.map(|d| d.0));
     set(&mut to.drain, from.drain.map(|d| d.0));
     settings.budget = budget(&file.budget);
-    apply_connection(&mut settings.connection, file.connection, project);
+    let connection = (tree.get("connection").unwrap_or(&tree), "connection");
+    apply_connection(&mut settings.connection, file.connection, connection, project);
     set(&mut settings.outbound.link_local, file.outbound.link_local);
     set(&mut settings.outbound.private, file.outbound.private);
     settings.log.format = file.log.format.map(|format| match format {
@@ -128,7 +135,7 @@ fn upstream(
         pool: raw.pool,
         ca_file: raw.ca_file,
     };
-    apply_connection(&mut connection, own, project);
+    apply_connection(&mut connection, own, (node, &path), project);
     plan::Upstream { name, targets, connection }
 }
 
@@ -142,16 +149,43 @@ fn apply_limits(to: &mut plan::Limits, from: &raw::Limits) {
     set(&mut to.connections, from.connections);
 }
 
-fn apply_connection(to: &mut plan::Connection, from: raw::Connection, project: &mut Project<'_>) {
+/// `place` is where the connection is written, and its field path.
+fn apply_connection(
+    to: &mut plan::Connection,
+    from: raw::Connection,
+    place: (&Node, &str),
+    project: &mut Project<'_>,
+) {
     set(&mut to.connect, from.connect.map(|d| d.0));
     set(&mut to.response, from.response.map(|d| d.0));
     set(&mut to.idle_body, from.idle_body.map(|d| d.0));
     set(&mut to.keep_alive, from.keep_alive.map(|d| d.0));
     set(&mut to.pool, from.pool);
     if let Some(file) = from.ca_file {
-        let path = project.root.join(file);
+        let path = project.root.join(&file);
         project.files.push(path.clone());
+        if let Some(problem) = bad_authorities(&path, &file) {
+            let node = place.0.get("ca-file").unwrap_or(place.0);
+            let problem = problem.at(FILE, Some(node.span)).field(child(place.1, "ca-file"));
+            project
+                .report(problem.expected("a PEM file with certificates, relative to the project's folder"));
+        }
         to.ca_file = Some(path);
+    }
+}
+
+/// What is wrong with a file of authorities, as far as it is seen without parsing certificates.
+fn bad_authorities(path: &Path, written: &str) -> Option<Diagnostic> {
+    let read = std::fs::metadata(path).and_then(|meta| {
+        if !meta.is_file() || meta.len() > MAX_FILE {
+            return Err(io::Error::other("no file of a size that is read"));
+        }
+        std::fs::read(path)
+    });
+    match read {
+        Ok(bytes) if bytes.windows(PEM.len()).any(|window| window == PEM) => None,
+        Ok(_) => Some(Diagnostic::error("bad-value", format!("{written:?} holds no certificate"))),
+        Err(error) => Some(Diagnostic::error("unreadable", format!("{written:?} cannot be read: {error}"))),
     }
 }
 

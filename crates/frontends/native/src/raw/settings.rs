@@ -80,7 +80,8 @@ pub(crate) struct Limits {
     pub(crate) head: Option<Size>,
     /// One header line. Default 16KiB; beyond, 431.
     pub(crate) header_line: Option<Size>,
-    /// Number of header fields. Default 128; beyond, 431.
+    /// Number of header fields, at most 256. Default 128; beyond, 431.
+    #[schemars(range(min = 1, max = 256))]
     pub(crate) header_fields: Option<usize>,
     /// Request body. Default 100MiB; beyond, 413.
     pub(crate) body: Option<Size>,

@@ -159,7 +159,9 @@ fn settings_are_read() {
         [dev]
         echo = "127.0.0.1:9010"
     "#;
-    let plan = plan(&[("config/a.oas.json", &text), ("polygate.toml", settings)], &[]);
+    let authorities = "-----BEGIN CERTIFICATE-----\n";
+    let files = [("config/a.oas.json", text.as_str()), ("polygate.toml", settings), ("ca.pem", authorities)];
+    let plan = plan(&files, &[]);
     let s = &plan.settings;
     assert_eq!((s.listen.address.port(), s.listen.admin, s.listen.workers), (80, None, Some(3)));
     assert_eq!((s.listen.trusted_proxies.len(), s.listen.request_id_header.as_str()), (2, "x-rid"));

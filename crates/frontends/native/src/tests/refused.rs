@@ -296,3 +296,31 @@ fn a_policy_of_which_code_speaks_is_not_unused() {
     let expected = "config/policies.json:3:69+22 warning[unused-policy]: no route uses the policy \"not-called\": only code can call it, by its name";
     same(&shown(&loaded.diagnostics), expected);
 }
+
+#[test]
+fn limits_and_authorities_that_cannot_be() {
+    let settings = r#"
+[limits]
+header-fields = 257
+[connection]
+ca-file = "gone.pem"
+[upstreams.a]
+url = "https://a"
+ca-file = "key.pem"
+"#;
+    let text = routes(&[("/", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let fields = "polygate.toml:3:17+3 error[out-of-range] limits.header-fields: 257 is out of range | a number from 1 to 256";
+    let mut files = vec![
+        ("config/a.oas.json", text.as_str()),
+        ("polygate.toml", settings),
+        ("key.pem", "-----BEGIN KEY"),
+    ];
+    refused(&files, fields);
+    let settings = settings.replace("257", "256");
+    files[1].1 = &settings;
+    let expected = r#"
+polygate.toml:5:11+10 error[unreadable] connection.ca-file: "gone.pem" cannot be read: No such file or directory (os error 2) | a PEM file with certificates, relative to the project's folder
+polygate.toml:8:11+9 error[bad-value] upstreams.a.ca-file: "key.pem" holds no certificate | a PEM file with certificates, relative to the project's folder
+"#;
+    refused(&files, expected);
+}

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use polygate_pipeline::Diagnostic;
-use polygate_plan::Plan;
+use polygate_plan::{Forward, Handler, Plan};
 
 use crate::policies::Policies;
 use crate::source::Project;
@@ -66,6 +66,10 @@ impl LoadOptions {
 pub struct Loaded {
     /// The plan; `None` when there is an error among the diagnostics.
     pub plan: Option<Plan>,
+    /// What can be made of a project with errors: the policies and routes that are in order, with default settings
+    /// where these are not. For worlds to compile, so that what is wrong with modules is said in the same run; never to
+    /// be served. `None` when there is a plan, and when there is nothing to compile.
+    pub draft: Option<Plan>,
     /// All that is wrong, errors and warnings, in the order in which the files were read.
     pub diagnostics: Vec<Diagnostic>,
     /// Every file and folder that was read or looked for: what to watch. Modules that modules import are not among
@@ -94,7 +98,19 @@ pub fn load(root: &Path, options: &LoadOptions) -> Loaded {
     files.sort();
     files.dedup();
     let plan = Plan { root: root.clone(), settings, variables, policies: policies.all, routes };
-    Loaded { plan: (!refused).then_some(plan), diagnostics: found, files }
+    let (plan, draft) = if refused { (None, draft(plan)) } else { (Some(plan), None) };
+    Loaded { plan, draft, diagnostics: found, files }
+}
+
+/// A plan that holds together, of one that was made from a project with errors.
+fn draft(mut plan: Plan) -> Option<Plan> {
+    let upstreams = &plan.settings.upstreams;
+    // What is wrong with an upstream, or with the settings as a whole, leaves it without targets.
+    let empty = |forward: &Forward| {
+        forward.upstream.and_then(|index| upstreams.get(index)).is_some_and(|known| known.targets.is_empty())
+    };
+    plan.routes.retain(|route| !matches!(&route.handler, Handler::Forward(forward) if empty(forward)));
+    (!plan.policies.is_empty()).then_some(plan)
 }
 
 #[cfg(test)]

@@ -324,3 +324,40 @@ polygate.toml:8:11+9 error[bad-value] upstreams.a.ca-file: "key.pem" holds no ce
 "#;
     refused(&files, expected);
 }
+
+#[test]
+fn what_is_in_order_is_drafted() {
+    let function = r#"{ "export": "default", "module": "$import(./modules/a)" }"#;
+    let to = |name: &str| built_in("urlForwardHandler", &format!(r#"{{ "upstream": "{name}" }}"#));
+    let text = routes(&[
+        ("/fine", &get(function, r#"{ "inbound": ["a", "wrong"] }"#)),
+        ("/named", &get(&to("a"), "{}")),
+        ("/broken", &get(&to("b"), "{}")),
+        ("/none", "{ \"get\": {} }"),
+    ]);
+    let policies = r#"{ "policies": [
+        { "name": "wrong", "handler": { "export": "default", "module": "$import(./modules/gone)" } },
+        { "name": "a", "handler": { "export": "a", "module": "$import(./modules/a)" } } ] }"#;
+    let settings = "[upstreams.a]\nurl = \"http://a\"\n[upstreams.b]\nurl = \"nonsense\"";
+    let mut files = vec![
+        ("config/a.oas.json", text.as_str()),
+        ("config/policies.json", policies),
+        ("modules/a.ts", ""),
+        ("polygate.toml", settings),
+    ];
+    let drafted = |files: &[(&str, &str)]| {
+        let loaded = loaded(files, &[]);
+        assert!(loaded.plan.is_none());
+        loaded.draft.map(|draft| {
+            let policies: Vec<_> = draft.policies.iter().map(|p| p.spec.name.to_string()).collect();
+            let routes: Vec<_> = draft.routes.iter().map(|route| route.info.path.clone()).collect();
+            (policies.join(", "), routes.join(", "))
+        })
+    };
+    let of = |policies: &str, routes: &str| Some((policies.to_owned(), routes.to_owned()));
+    assert_eq!(drafted(&files), of("a, GET /fine", "/fine, /named"));
+    // Settings that cannot be decoded at all leave no upstream to forward to.
+    files[3].1 = "[upstreams.a]\nurl = \"http://a\"\nresponse = 1\n[upstreams.b]";
+    assert_eq!(drafted(&files), of("a, GET /fine", "/fine"));
+    assert_eq!(drafted(&[("polygate.toml", "[limit]")]), None);
+}

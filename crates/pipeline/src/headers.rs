@@ -157,14 +157,16 @@ impl Headers {
         let known = Known::of(name.as_bytes());
         let first = self.fields.iter().position(|f| self.matches(f, known, name));
         let Some(first) = first else {
-            let field = self.store(name, value);
+            let field = self.store_known(known, name, value);
             self.fields.push(field);
             return Ok(());
         };
-        self.remove_from(first + 1, known, name);
+        if self.fields[first + 1..].iter().any(|f| self.matches(f, known, name)) {
+            self.remove_from(first + 1, known, name);
+        }
         let old = self.fields[first];
         self.garbage += old.name_len as usize + old.value_len as usize;
-        let new = self.store(name, value);
+        let new = self.store_known(known, name, value);
         self.fields[first] = new;
         Ok(())
     }
@@ -218,6 +220,7 @@ impl Headers {
         self.garbage += garbage;
     }
 
+    #[inline]
     fn matches(&self, field: &Field, known: Known, name: &str) -> bool {
         match known {
             Known::Other => {
@@ -230,10 +233,15 @@ impl Headers {
     }
 
     fn store(&mut self, name: &str, value: &[u8]) -> Field {
+        self.store_known(Known::of(name.as_bytes()), name, value)
+    }
+
+    fn store_known(&mut self, known: Known, name: &str, value: &[u8]) -> Field {
         if self.garbage > COMPACT_ABOVE && self.garbage * 2 > self.arena.len() {
             self.compact();
         }
         let start = self.arena.len();
+        self.arena.reserve(name.len() + value.len());
         self.arena.extend_from_slice(name.as_bytes());
         self.arena.extend_from_slice(value);
         Field {
@@ -241,7 +249,7 @@ impl Headers {
             name_len: name.len() as u16,
             value: (start + name.len()) as u32,
             value_len: value.len() as u32,
-            known: Known::of(name.as_bytes()),
+            known,
         }
     }
 
@@ -259,12 +267,14 @@ impl Headers {
         self.garbage = 0;
     }
 
+    #[inline]
     fn name_of(&self, field: &Field) -> &str {
         let start = field.name as usize;
         // Names are tokens, hence ASCII: the check is of a few bytes.
         std::str::from_utf8(&self.arena[start..start + field.name_len as usize]).unwrap_or("")
     }
 
+    #[inline]
     fn value_of(&self, field: &Field) -> &[u8] {
         let start = field.value as usize;
         &self.arena[start..start + field.value_len as usize]
@@ -275,8 +285,9 @@ impl Headers {
 ///
 /// # Errors
 /// [`InvalidHeader::Name`].
+#[inline]
 pub fn check_name(name: &[u8]) -> Result<(), InvalidHeader> {
-    let ok = !name.is_empty() && name.len() <= u16::MAX as usize && name.iter().all(|&b| is_token(b));
+    let ok = !name.is_empty() && name.len() <= u16::MAX as usize && name.iter().all(|&b| TOKEN[b as usize]);
     if ok { Ok(()) } else { Err(InvalidHeader::Name) }
 }
 
@@ -284,10 +295,23 @@ pub fn check_name(name: &[u8]) -> Result<(), InvalidHeader> {
 ///
 /// # Errors
 /// [`InvalidHeader::Value`].
+#[inline]
 pub fn check_value(value: &[u8]) -> Result<(), InvalidHeader> {
-    let bad = |&b: &u8| (b < 0x20 && b != b'\t') || b == 0x7f;
-    if value.iter().any(bad) { Err(InvalidHeader::Value) } else { Ok(()) }
+    // Without an early end, so that many bytes are looked at together.
+    let bad = |b: u8| (b < 0x20 && b != b'\t') || b == 0x7f;
+    if value.iter().fold(false, |any, &b| any | bad(b)) { Err(InvalidHeader::Value) } else { Ok(()) }
 }
+
+/// [`is_token`] of every byte.
+static TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = is_token(byte as u8);
+        byte += 1;
+    }
+    table
+};
 
 /// Whether `byte` may stand in a token (RFC 9110 5.6.2).
 pub const fn is_token(byte: u8) -> bool {

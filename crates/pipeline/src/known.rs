@@ -14,12 +14,7 @@ macro_rules! known {
                 match self { Known::Other => "", $(Known::$variant => $name),+ }
             }
 
-            fn compare(candidate: &[u8]) -> Known {
-                $(if candidate == $name.as_bytes() { return Known::$variant; })+
-                Known::Other
-            }
-
-            const LENGTHS: u64 = 0 $(| 1 << $name.len())+;
+            const ALL: &[Known] = &[$(Known::$variant),+];
         }
     };
 }
@@ -59,20 +54,41 @@ known! {
     XRequestId = "x-request-id",
 }
 
-/// Longest name above; the buffer for lower-casing.
-const LONGEST: usize = 24;
+const SLOTS: usize = 128;
+
+/// Where a name stands in [`TABLE`]. The factor is chosen so that no two names share a slot.
+#[inline]
+const fn slot(len: usize, first: u8, last: u8) -> usize {
+    // In lower case, as far as the letters are concerned.
+    (len + 25 * (first | 0x20) as usize + (last | 0x20) as usize) % SLOTS
+}
+
+/// The well-known name in each slot, if any. A name that does not fit fails the build: choose another factor then.
+static TABLE: [Known; SLOTS] = {
+    let mut table = [Known::Other; SLOTS];
+    let mut index = 0;
+    while index < Known::ALL.len() {
+        let known = Known::ALL[index];
+        let name = known.name().as_bytes();
+        let slot = slot(name.len(), name[0], name[name.len() - 1]);
+        assert!(matches!(table[slot], Known::Other), "two well-known names share a slot");
+        table[slot] = known;
+        index += 1;
+    }
+    table
+};
 
 impl Known {
     /// Which well-known name `name` is, ignoring ASCII case.
+    #[inline]
     pub fn of(name: &[u8]) -> Known {
-        if name.len() > LONGEST || (Self::LENGTHS >> name.len()) & 1 == 0 {
-            return Known::Other;
+        let (Some(&first), Some(&last)) = (name.first(), name.last()) else { return Known::Other };
+        let known = TABLE[slot(name.len(), first, last)];
+        if known != Known::Other && known.name().as_bytes().eq_ignore_ascii_case(name) {
+            known
+        } else {
+            Known::Other
         }
-        let mut lower = [0u8; LONGEST];
-        let lower = &mut lower[..name.len()];
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        Self::compare(lower)
     }
 
     /// Whether the field belongs to one connection and must not be forwarded (RFC 9110 7.6.1).
@@ -95,6 +111,15 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn recognises_each_name() {
+        for &known in Known::ALL {
+            assert_eq!(Known::of(known.name().as_bytes()), known);
+            assert_eq!(Known::of(known.name().to_ascii_uppercase().as_bytes()), known);
+            assert_eq!(Known::of(format!("{}x", known.name()).as_bytes()), Known::Other);
+        }
+    }
 
     #[test]
     fn recognises_names_in_any_case() {

@@ -1,7 +1,7 @@
 //! `Headers`: a native class over the pipeline's header list, shared with the message it belongs to.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 
 use polygate_pipeline::{Headers, check_name, check_value};
@@ -47,6 +47,16 @@ impl List {
         }
         self.version.set(self.version.get().wrapping_add(1));
         Ok(())
+    }
+
+    /// The fields, to add one with a value of `more` bytes.
+    pub(super) fn edit_field(&self, ctx: &Ctx<'_>, more: usize) -> Result<RefMut<'_, Headers>> {
+        self.edit(ctx)?;
+        let fields = self.fields.borrow_mut();
+        if fields.len() >= MAX_FIELDS || fields.bytes() + more > MAX_BYTES {
+            return Err(Exception::throw_range(ctx, "The headers are too large"));
+        }
+        Ok(fields)
     }
 }
 
@@ -147,19 +157,14 @@ fn with_field<'js>(
             if check_value(value).is_err() {
                 return Err(Exception::throw_type(ctx, &format!("Invalid value for the header {name:?}")));
             }
-            list.edit(ctx)?;
-            let mut fields = list.fields.borrow_mut();
-            if fields.len() >= MAX_FIELDS || fields.bytes() + value.len() > MAX_BYTES {
-                return Err(Exception::throw_range(ctx, "The headers are too large"));
-            }
-            f(&mut fields, name, value);
+            f(&mut *list.edit_field(ctx, value.len())?, name, value);
             Ok(())
         })
     })
 }
 
 /// Without HTTP whitespace at both ends ("normalize a byte sequence").
-fn trim(mut value: &[u8]) -> &[u8] {
+pub(super) fn trim(mut value: &[u8]) -> &[u8] {
     const SPACE: &[u8] = b"\t\n\r ";
     while let [first, rest @ ..] = value
         && SPACE.contains(first)

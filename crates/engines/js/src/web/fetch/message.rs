@@ -1,6 +1,6 @@
 //! The native class behind `Request` and `Response` objects.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::rc::Rc;
 
 use http::{Method, StatusCode};
@@ -67,6 +67,12 @@ pub(crate) enum Content<'js> {
     Stream(Value<'js>),
     /// It was moved out.
     Used,
+}
+
+impl RequestHead<'_> {
+    pub(super) fn method(&self) -> &str {
+        self.method.as_str()
+    }
 }
 
 impl<'js> Trace<'js> for Message<'js> {
@@ -142,14 +148,19 @@ impl<'js> Message<'js> {
         self.extra.borrow().clone()
     }
 
-    fn request(&self, ctx: &Ctx<'js>) -> Result<&RequestHead<'js>> {
+    /// The `Headers` object, if JavaScript asked for it.
+    pub(super) fn made_headers(&self) -> Ref<'_, Option<Value<'js>>> {
+        self.headers.borrow()
+    }
+
+    pub(super) fn request(&self, ctx: &Ctx<'js>) -> Result<&RequestHead<'js>> {
         match &self.kind {
             Kind::Request(head) => Ok(head),
             Kind::Response(_) => Err(Exception::throw_type(ctx, "The value is not a Request")),
         }
     }
 
-    fn response(&self, ctx: &Ctx<'js>) -> Result<&ResponseHead> {
+    pub(super) fn response(&self, ctx: &Ctx<'js>) -> Result<&ResponseHead> {
         match &self.kind {
             Kind::Response(head) => Ok(head),
             Kind::Request(_) => Err(Exception::throw_type(ctx, "The value is not a Response")),
@@ -288,10 +299,6 @@ pub(super) fn clone_response<'js>(
     Class::instance_proto(Message::new(Kind::Response(head), list, Body::empty()), prototype)
 }
 
-pub(super) fn method<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<JsString<'js>> {
-    JsString::from_str(ctx.clone(), this.borrow().request(&ctx)?.method.as_str())
-}
-
 pub(super) fn url<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<Value<'js>> {
     let this = this.borrow();
     let head = match &this.kind {
@@ -331,10 +338,6 @@ pub(super) fn headers<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<Value<'js>> {
 /// Takes all fields away, before a script fills in others.
 pub(super) fn clear_headers(message: MessageClass<'_>) {
     message.borrow().list.fields.borrow_mut().clear();
-}
-
-pub(super) fn status<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<u16> {
-    Ok(this.borrow().response(&ctx)?.status)
 }
 
 pub(super) fn ok<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<bool> {

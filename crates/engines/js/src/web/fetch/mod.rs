@@ -10,6 +10,7 @@
 mod body;
 mod client;
 mod headers;
+mod hot;
 mod message;
 mod native;
 mod pipe;

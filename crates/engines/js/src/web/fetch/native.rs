@@ -2,7 +2,7 @@
 
 use rquickjs::{Ctx, Function, Object, Result};
 
-use super::{Prototypes, body, client, headers, message, pipe};
+use super::{Prototypes, body, client, headers, hot, message, pipe};
 
 macro_rules! functions {
     ($ctx:expr, $native:expr, $($name:literal = $function:expr),+ $(,)?) => {
@@ -18,21 +18,15 @@ pub(super) fn streams<'js>(ctx: &Ctx<'js>, native: &Object<'js>) -> Result<()> {
 
 /// For `js/fetch.js`.
 pub(super) fn fetch<'js>(ctx: &Ctx<'js>, native: &Object<'js>) -> Result<()> {
+    hot::install(ctx, native)?;
     functions!(
         ctx,
         native,
-        // Methods of Headers.
-        "get" = headers::get,
-        "has" = headers::has,
-        "set" = headers::set,
+        // Methods of Headers, beside the hot ones.
         "append" = headers::append,
         "delete" = headers::delete,
         "getSetCookie" = headers::get_set_cookie,
-        // Getters of Request and Response.
-        "method" = message::method,
-        "url" = message::url,
-        "headers" = message::headers,
-        "status" = message::status,
+        // Getters of Response, likewise.
         "ok" = message::ok,
         "statusText" = message::status_text,
         "redirected" = message::redirected,

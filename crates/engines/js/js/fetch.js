@@ -625,8 +625,11 @@
     return native.open(step, () => { reader.cancel(new TypeError('Nobody reads the body any more')).catch(() => {}); });
   }
 
-  function disconnect(request) {
-    events().abortSignal(signalOf(request), internal.domException('AbortError', 'The client went away'));
+  function disconnect(request, timedOut) {
+    const reason = timedOut
+      ? internal.domException('TimeoutError', 'The time for this policy is up')
+      : internal.domException('AbortError', 'The client went away');
+    events().abortSignal(signalOf(request), reason);
   }
 
   native.ready(Headers.prototype, Request.prototype, Response.prototype);

@@ -145,6 +145,10 @@ fn receiver(
 /// What a call's scope says beside its CPU time.
 pub(crate) struct Facts {
     pub(crate) limits: Limits,
+    /// The turn's wall time.
+    pub(crate) wall: Duration,
+    /// The index of the turn's step on the exchange.
+    pub(crate) step: usize,
     /// Whether its work goes on after its exchange.
     pub(crate) detached: Cell<bool>,
 }

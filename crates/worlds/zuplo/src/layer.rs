@@ -235,7 +235,8 @@ impl Calls<'_> {
         let scope =
             CallScope::new(self.spec.budget.cpu, Some(self.exchange.clone()), Some(self.spec.name.clone()));
         let limits = Limits::from(&self.spec.budget);
-        scope.attach(Rc::new(Facts { limits, detached: Cell::new(false) }));
+        let (wall, step) = (self.spec.budget.wall, self.step);
+        scope.attach(Rc::new(Facts { limits, wall, step, detached: Cell::new(false) }));
         let call = vm.call(&scope, function, args, finish);
         async move {
             let result = match call.into_ready() {

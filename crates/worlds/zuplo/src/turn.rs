@@ -1,8 +1,9 @@
 //! Turns: who is the outermost layer of this world on an exchange, and what is given up when a future is dropped.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use polygate_engine_js::web::fetch;
+use polygate_engine_js::web::fetch::{self, Abandoned};
 use polygate_engine_js::{CallScope, Vm};
 
 use crate::binding::Facts;
@@ -64,19 +65,35 @@ impl Drop for AbortOnDrop<'_> {
             return;
         }
         let request = self.session.take_request();
+        let facts = self.scope.attachment::<Facts>();
+        let why = facts.as_ref().map_or(Abandoned::ClientGone, |facts| why(self.scope, facts));
         // What was given to `waitUntil` outlives the client.
-        let detached = self.scope.attachment::<Facts>().is_some_and(|facts| facts.detached.get());
+        let detached = facts.is_some_and(|facts| facts.detached.get());
         match request {
             Some(request) if detached => {
                 // Listeners that fail have no one to be told to but the log.
                 let _ = self.vm.handle().run(Some(self.scope), |ctx| match request.get(ctx) {
-                    Some(request) => fetch::abort_signal(ctx, &request),
+                    Some(request) => fetch::abort_signal(ctx, &request, why),
                     None => Ok(()),
                 });
             }
-            Some(request) => fetch::disconnect(self.vm, self.scope, &request),
+            Some(request) => fetch::disconnect(self.vm, self.scope, &request, why),
             None if detached => {}
             None => self.vm.abort(self.scope),
         }
+    }
+}
+
+/// Why a call's future was dropped. The pipeline does not say; but what the exchange took without the other layers'
+/// turns is what this one took, and the pipeline stops it no sooner than after its wall time.
+fn why(scope: &CallScope, facts: &Facts) -> Abandoned {
+    let Some(exchange) = scope.exchange() else { return Abandoned::ClientGone };
+    let steps = exchange.steps();
+    let others = steps.iter().enumerate().filter(|(index, _)| *index != facts.step);
+    let others: Duration = others.map(|(_, record)| record.duration).sum();
+    if exchange.started().elapsed().saturating_sub(others) >= facts.wall {
+        Abandoned::TimedOut
+    } else {
+        Abandoned::ClientGone
     }
 }

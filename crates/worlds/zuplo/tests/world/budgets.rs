@@ -79,7 +79,7 @@ fn a_promise_that_never_settles_ends_with_the_wall_time() {
             r#"
             export const wait = async (request, context) => {
               if (!request.query.wait) return request;
-              request.signal.addEventListener("abort", () => context.log.warn("aborted"));
+              request.signal.addEventListener("abort", () => context.log.warn(`${request.signal.reason}`));
               await new Promise(() => {});
             };"#,
         )
@@ -89,8 +89,33 @@ fn a_promise_that_never_settles_ends_with_the_wall_time() {
         .await;
         let failure = gate.send(get("http://gate.test/?wait=1")).await.unwrap_err();
         assert_eq!((failure.reason(), failure.status().as_u16()), (Reason::PolicyTimeout, 504));
-        assert!(gate.log.text().contains("aborted"), "{}", gate.log.text());
+        let log = gate.log.text();
+        assert!(log.contains("TimeoutError: The time for this policy is up"), "{log}");
         assert_eq!(gate.send(get("http://gate.test/")).await.unwrap().status.as_u16(), 200);
+    });
+}
+
+#[test]
+fn time_of_others_is_not_taken_for_the_policy_s_own() {
+    run(async {
+        let gate = Fixture::module(
+            r#"
+            export const late = async (response, request, context) => {
+              request.signal.addEventListener("abort", () => context.log.warn(request.signal.reason.name));
+              await new Promise(() => {});
+            };"#,
+        )
+        .outbound("late")
+        .budget(|budget| budget.wall = Duration::from_millis(200))
+        .start()
+        .await;
+        gate.terminal.delay.set(Duration::from_millis(250));
+        let sending = gate.send(get("http://gate.test/"));
+        assert!(tokio::time::timeout(Duration::from_millis(300), sending).await.is_err());
+        assert!(gate.log.text().contains("AbortError"), "{}", gate.log.text());
+        let failure = gate.failure().await;
+        assert_eq!(failure.reason(), Reason::PolicyTimeout);
+        assert!(gate.log.text().contains("TimeoutError"), "{}", gate.log.text());
     });
 }
 
@@ -100,6 +125,7 @@ fn a_client_that_goes_away_stops_the_call_and_its_fetch() {
         let gate = Fixture::module(
             r#"
             export default async (request, context) => {
+              request.signal.addEventListener("abort", () => context.log.warn(`${request.signal.reason}`));
               await fetch("http://up.test/slow", { signal: request.signal });
               context.log.error("went on");
             };"#,
@@ -113,7 +139,8 @@ fn a_client_that_goes_away_stops_the_call_and_its_fetch() {
         assert_eq!(gate.upstream.started.get(), 1);
         tokio::time::sleep(Duration::from_millis(60)).await;
         assert_eq!(gate.upstream.finished.get(), 0);
-        assert!(!gate.log.text().contains("went on"), "{}", gate.log.text());
+        let log = gate.log.text();
+        assert!(log.contains("AbortError: The client went away") && !log.contains("went on"), "{log}");
     });
 }
 

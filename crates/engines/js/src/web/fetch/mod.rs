@@ -246,27 +246,36 @@ pub fn response_prototype<'js>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
     with_prototypes(ctx, |p| p.response.clone())
 }
 
-/// Aborts `request.signal` with an `AbortError`, running its listeners. Does nothing when JavaScript never asked for
-/// the signal.
+/// Why nobody waits for a call any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abandoned {
+    /// The client went away: an `AbortError`.
+    ClientGone,
+    /// The wall time is spent: a `TimeoutError`.
+    TimedOut,
+}
+
+/// Aborts `request.signal`, running its listeners; `why` says with which error. Does nothing when JavaScript never asked
+/// for the signal.
 ///
 /// # Errors
 /// The VM is out of memory.
-pub fn abort_signal<'js>(ctx: &Ctx<'js>, request: &Value<'js>) -> Result<()> {
+pub fn abort_signal<'js>(ctx: &Ctx<'js>, request: &Value<'js>, why: Abandoned) -> Result<()> {
     let Some(message) = message::find(request) else { return Ok(()) };
     if message.borrow().extra().is_none() {
         return Ok(());
     }
     let exports = exports(ctx)?;
     let disconnect: Function = exports.get("disconnect")?;
-    disconnect.call((request.clone(),))
+    disconnect.call((request.clone(), why == Abandoned::TimedOut))
 }
 
-/// The client is gone: aborts the signal of the `Request` object `request` under `scope`, then the scope itself, which
-/// drops the fetches and timers under way. Call it from outside of the VM, when the exchange is dropped unfinished.
-pub fn disconnect(vm: &crate::Vm, scope: &Rc<CallScope>, request: &Kept) {
+/// Nobody waits any more: aborts the signal of the `Request` object `request` under `scope`, then the scope itself, which
+/// drops the fetches and timers under way. Call it from outside of the VM, when the call's future is dropped unfinished.
+pub fn disconnect(vm: &crate::Vm, scope: &Rc<CallScope>, request: &Kept, why: Abandoned) {
     // Listeners run once more under the scope; that they fail has no one to be told to but the log.
     let _ = vm.handle().run(Some(scope), |ctx| match request.get(ctx) {
-        Some(request) => abort_signal(ctx, &request),
+        Some(request) => abort_signal(ctx, &request, why),
         None => Ok(()),
     });
     vm.abort(scope);

@@ -87,7 +87,7 @@ async fn a_disconnect_aborts_the_signal_and_drops_fetches() {
             |_, _| Ok(()),
         );
         let request = kept.borrow_mut().take().unwrap();
-        super::super::disconnect(&rig.vm, &scope, &request);
+        super::super::disconnect(&rig.vm, &scope, &request, super::super::Abandoned::ClientGone);
         assert!(matches!(call.await, Err(CallError::Aborted)));
         until(|| gone.get() == 1).await;
         rig.check("assertEquals(globalThis.seen, 'AbortError');").await;

@@ -76,15 +76,22 @@ impl Builder {
 
     /// Reads the project's configuration alone.
     pub fn plan(&self) -> (Option<Plan>, Vec<Diagnostic>) {
-        guarded(|| self.load()).unwrap_or_else(|fault| (None, vec![*fault]))
+        let read = guarded(|| self.load());
+        read.map_or_else(|fault| (None, vec![*fault]), |read| (read.plan, read.diagnostics))
     }
 
     /// Loads, compiles and tries. Whatever is found is reported together: a front end's errors do not hide a
     /// compiler's, as long as there is a plan to compile.
     pub fn build(&self) -> Built {
         let built = guarded(|| {
-            let (plan, mut diagnostics) = self.load();
-            let Some(plan) = plan else { return Built { deployment: None, diagnostics } };
+            let Read { plan, draft, mut diagnostics } = self.load();
+            let Some(plan) = plan else {
+                // Never to run: compiled so that what is wrong with modules is said in the same run.
+                if let Some(draft) = draft {
+                    diagnostics.extend(Deployment::build(draft, &self.worlds).1);
+                }
+                return Built { deployment: None, diagnostics };
+            };
             let kept = self.partial.then(|| plan.clone());
             let (mut deployment, mut found) = Deployment::build(plan, &self.worlds);
             if let (None, Some(plan)) = (&deployment, kept) {
@@ -102,7 +109,7 @@ impl Builder {
         built
     }
 
-    fn load(&self) -> (Option<Plan>, Vec<Diagnostic>) {
+    fn load(&self) -> Read {
         let mut options = LoadOptions::of_process();
         options.worlds = self.worlds.iter().map(|world| world.name().to_owned()).collect();
         let loaded = polygate_frontend_native::load(&self.root, &options);
@@ -110,8 +117,16 @@ impl Builder {
         if let Some(plan) = &mut plan {
             self.overrides.apply(&mut plan.settings);
         }
-        (plan, loaded.diagnostics)
+        Read { plan, draft: loaded.draft, diagnostics: loaded.diagnostics }
     }
+}
+
+/// What the front end made of the project.
+struct Read {
+    plan: Option<Plan>,
+    /// What is in order of a project with errors.
+    draft: Option<Plan>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 /// By file and place; what has no place comes first. Said twice is said once.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{PATIENCE, Project, agent};
+use crate::harness::{PATIENCE, Project, agent, polygate};
 
 fn answer(text: &str) -> String {
     format!("export async function answer(): Promise<Response> {{ return new Response({text:?}); }}")
@@ -85,4 +85,37 @@ fn no_request_is_lost_over_many_edits() {
         over.store(true, Ordering::Relaxed);
     });
     assert!(served.load(Ordering::Relaxed) > 20);
+}
+
+#[test]
+fn every_problem_is_reported_in_one_run() {
+    let project = Project::new()
+        .file("modules/main.ts", "export const answer = (: number) => 1;")
+        .file("modules/other.ts", "import { nothing } from './missing';\nexport const x = nothing;")
+        .policy(
+            "other",
+            "x",
+            serde_json::json!({
+                "handler": { "export": "x", "module": "$import(./modules/other)" }, "onFailur": "open",
+            }),
+        )
+        .policy(
+            "fine",
+            "x",
+            serde_json::json!({ "handler": { "export": "y", "module": "$import(./modules/other)" } }),
+        )
+        .function("get", "/", "answer")
+        .forward("/more", "http://127.0.0.1:1", &["othr", "fine"], &[])
+        .file("polygate.toml", "[limits]\nuri = \"8KB\"\n");
+    let output = polygate().arg("check").arg(project.root()).args(["--format", "json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = report.to_string();
+    // The settings' size, the policy's field, the route's policy, the module's syntax, the module's import.
+    for expected in ["limits.uri", "onFailure", "\"nearest\":\"other\"", "modules/main.ts", "./missing"] {
+        assert!(text.contains(expected), "{expected} is not in {report:#}");
+    }
+    for diagnostic in report["diagnostics"].as_array().unwrap() {
+        assert!(diagnostic["file"].is_string() && diagnostic["span"]["line"].is_u64(), "{diagnostic}");
+    }
 }

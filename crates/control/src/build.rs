@@ -80,6 +80,15 @@ impl Builder {
         read.map_or_else(|fault| (None, vec![*fault]), |read| (read.plan, read.diagnostics))
     }
 
+    /// The settings of a project that may have errors, with defaults where they are not in order.
+    pub(crate) fn settings(&self) -> Settings {
+        let read = guarded(|| self.load()).ok();
+        let plan = read.and_then(|read| read.plan.or(read.draft));
+        let mut settings = plan.map(|plan| plan.settings).unwrap_or_default();
+        self.overrides.apply(&mut settings);
+        settings
+    }
+
     /// Loads, compiles and tries. Whatever is found is reported together: a front end's errors do not hide a
     /// compiler's, as long as there is a plan to compile.
     pub fn build(&self) -> Built {

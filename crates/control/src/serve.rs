@@ -76,8 +76,6 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
             let _ = commands.send(command);
         })
     });
-    let fallback = Settings::default();
-    let admin = overrides.admin.unwrap_or(fallback.listen.admin);
     let format = if mode == Mode::Dev { LogFormat::Pretty } else { LogFormat::Json };
     Trace::start(format, paint, output.clone());
     let mut owner = Owner {
@@ -114,7 +112,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         None => {
             owner.voice.report(&Report::new(&source.root, &diagnostics));
             owner.state.update(|deployments| deployments.refuse(diagnostics));
-            owner.start_admin(admin)?;
+            owner.start_admin(owner.builder.settings().listen.admin)?;
             owner.voice.say(LogLevel::Warn, "nothing serves yet: mend the project, and it starts");
         }
     }

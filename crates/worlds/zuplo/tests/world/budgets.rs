@@ -181,6 +181,34 @@ fn more_sub_requests_than_allowed_are_refused() {
 }
 
 #[test]
+fn sub_requests_are_counted_for_each_call_and_load() {
+    run(async {
+        let gate = Fixture::module(
+            r#"
+            const sent = async () => {
+              for (let count = 0; ; count++) {
+                try { await fetch("http://up.test/"); } catch (error) { return `${count} ${error.cause.code}`; }
+              }
+            };
+            const atLoad = await sent();
+            export const first = async (request) => { request.headers.set("x-first", await sent()); };
+            export default async (request) => [atLoad, request.headers.get("x-first"), await sent()];
+            "#,
+        )
+        .inbound("first")
+        .budget(|budget| budget.subrequests = 2)
+        .handler("default")
+        .budget(|budget| budget.subrequests = 3)
+        .start()
+        .await;
+        let [load, two, three] = [16, 2, 3].map(|count| format!("\"{count} policy_subrequests\""));
+        for _ in 0..2 {
+            assert_eq!(gate.get("http://gate.test/").await.1, format!("[{load},{two},{three}]"));
+        }
+    });
+}
+
+#[test]
 fn exchanges_leave_no_memory_behind() {
     run(async {
         let gate = Fixture::module(

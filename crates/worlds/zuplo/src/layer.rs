@@ -1,7 +1,9 @@
 //! One policy's turn on an exchange: into the VM, out of it, and what its result means.
 
 use std::cell::Cell;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use futures_util::future::LocalBoxFuture;
 use polygate_engine_js::rquickjs::{Ctx, Error, Result as JsResult, Value};
@@ -33,13 +35,37 @@ impl Layer for PolicyLayer {
         exchange: &'a Exchange,
         next: Next<'a>,
     ) -> LocalBoxFuture<'a, Result<Response, Failure>> {
-        Box::pin(self.run(request, exchange, next))
+        let Some(calls) = self.quick(exchange, next.step()) else {
+            return Box::pin(self.run(request, exchange, next));
+        };
+        let turn = Turn::begin(calls.session.clone());
+        match self.role {
+            Role::Inbound => calls.inbound_turn(turn, request, next),
+            _ => Box::pin(calls.outbound_turn(turn, request, next)),
+        }
     }
 }
 
 impl PolicyLayer {
     pub(crate) fn new(seat: Rc<Seat>, policy: usize, role: Role) -> Self {
         Self { seat, policy, role }
+    }
+
+    /// The calls of a turn that waits for nothing before its policy runs, as most do. It is begun at once, so that what
+    /// is left of it, which is put on the heap, stays small.
+    fn quick<'a>(&'a self, exchange: &'a Exchange, step: usize) -> Option<Calls<'a>> {
+        let program = self.seat.program();
+        if self.role == Role::Handler || !matches!(program.entries[self.policy], Entry::Module(_)) {
+            return None;
+        }
+        let live = self.seat.ready()?;
+        live.function(self.policy, self.role)?;
+        let session = Session::of(exchange);
+        if live.request_hooks && session.depth.get() == 0 {
+            return None;
+        }
+        let spec = &program.policies[self.policy];
+        Some(Calls { seat: &self.seat, live, session, exchange, spec, policy: self.policy, step })
     }
 
     async fn run(
@@ -52,12 +78,12 @@ impl PolicyLayer {
         let turn = Turn::begin(session.clone());
         let live = match self.seat.ready() {
             Some(live) => live,
-            None => self.seat.wait().await?,
+            None => Box::pin(self.seat.wait()).await?,
         };
         let program = self.seat.program();
         let (spec, entry) = (&program.policies[self.policy], &program.entries[self.policy]);
-        let call =
-            Calls { seat: &self.seat, live: &live, session: &session, exchange, spec, step: next.step() };
+        let (policy, step) = (self.policy, next.step());
+        let call = Calls { seat: &self.seat, live: live.clone(), session, exchange, spec, policy, step };
         // For the hooks, when no policy of this world stands on the route.
         let mut head = None;
         if turn.is_outermost() && live.request_hooks {
@@ -75,7 +101,7 @@ impl PolicyLayer {
                 next.run(request, exchange).await?
             }
             (Entry::Template(_, template), _) => {
-                let (text, request) = call.template(self.function(&live)?, request).await?;
+                let (text, request) = Box::pin(call.template(self.function(&live)?, request)).await?;
                 exchange.set_upstream_target(template.target(&text, &request.target)?);
                 next.run(request, exchange).await?
             }
@@ -83,15 +109,19 @@ impl PolicyLayer {
                 Verdict::Continue(request) => next.run(request, exchange).await?,
                 Verdict::Answer(response) => response,
                 Verdict::Wrong(what) => {
-                    return Err(wrong("an inbound policy must return a Request or a Response", &what));
+                    return Err(wrong(INBOUND, &what));
                 }
             },
             (Entry::Module(_), Role::Outbound) => {
                 let head = request.clone_head();
                 let response = next.run(request, exchange).await?;
-                call.outbound(self.function(&live)?, head, response).await?
+                let handled = call.outbound(self.function(&live)?, head, response).await?;
+                handled.or_wrong(OUTBOUND)?
             }
-            (Entry::Module(_), Role::Handler) => call.handler(self.function(&live)?, request).await?,
+            (Entry::Module(_), Role::Handler) => {
+                let handled = call.handler(self.function(&live)?, request).await?;
+                handled.or_wrong("a handler must return a Response or a value for JSON")?
+            }
         };
         call.leave(&turn, head, response).await
     }
@@ -102,55 +132,119 @@ impl PolicyLayer {
     }
 }
 
+const INBOUND: &str = "an inbound policy must return a Request or a Response";
+const OUTBOUND: &str = "an outbound policy must return a Response";
+
 fn wrong(expected: &str, what: &str) -> Failure {
     Failure::new(Reason::PolicyResult).detail(format!("{expected}, it returned {what}"))
 }
 
+/// A call that has ended already, as most do, or one to be awaited: on the heap, so that layers' futures stay small.
+enum Begun<'a, T> {
+    Ended(Option<Result<T, Failure>>),
+    Waiting(LocalBoxFuture<'a, Result<T, Failure>>),
+}
+
+// Nothing is pinned: the result is only ever moved out.
+impl<T> Unpin for Begun<'_, T> {}
+
+impl<T> Future for Begun<'_, T> {
+    type Output = Result<T, Failure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Ended(result) => {
+                Poll::Ready(result.take().unwrap_or_else(|| Err(Failure::new(Reason::Internal))))
+            }
+            Self::Waiting(rest) => rest.as_mut().poll(cx),
+        }
+    }
+}
+
+impl Handled {
+    /// The response, or the failure that the result was none.
+    fn or_wrong(self, expected: &str) -> Result<Response, Failure> {
+        match self {
+            Self::Response(response) => Ok(response),
+            Self::Wrong(what) => Err(wrong(expected, &what)),
+        }
+    }
+}
+
 /// Calls into the VM for one turn.
+#[derive(Clone)]
 struct Calls<'a> {
     seat: &'a Rc<Seat>,
-    live: &'a Rc<Live>,
-    session: &'a Rc<Session>,
+    live: Rc<Live>,
+    session: Rc<Session>,
     exchange: &'a Exchange,
     spec: &'a PolicySpec,
+    policy: usize,
     step: usize,
 }
 
-impl Calls<'_> {
-    fn inbound(&self, function: &Kept, request: Request) -> impl Future<Output = Result<Verdict, Failure>> {
+impl<'a> Calls<'a> {
+    /// An inbound policy's whole turn: its call, what is within, and the hooks for the response.
+    fn inbound_turn(
+        self,
+        turn: Turn,
+        request: Request,
+        next: Next<'a>,
+    ) -> LocalBoxFuture<'a, Result<Response, Failure>> {
+        let begun = match self.live.function(self.policy, Role::Inbound) {
+            Some(function) => self.inbound(function, request),
+            None => Begun::Ended(Some(Err(Failure::new(Reason::PolicyUnavailable)))),
+        };
+        match begun {
+            Begun::Ended(Some(Ok(Verdict::Continue(request)))) => {
+                let within = next.run(request, self.exchange);
+                Box::pin(async move {
+                    let response = within.await?;
+                    self.leave(&turn, None, response).await
+                })
+            }
+            begun => Box::pin(async move {
+                let response = match begun.await? {
+                    Verdict::Continue(request) => next.run(request, self.exchange).await?,
+                    Verdict::Answer(response) => response,
+                    Verdict::Wrong(what) => return Err(wrong(INBOUND, &what)),
+                };
+                self.leave(&turn, None, response).await
+            }),
+        }
+    }
+
+    /// An outbound policy's whole turn.
+    async fn outbound_turn(self, turn: Turn, request: Request, next: Next<'a>) -> Result<Response, Failure> {
+        let head = request.clone_head();
+        let response = next.run(request, self.exchange).await?;
+        let begun = match self.live.function(self.policy, Role::Outbound) {
+            Some(function) => self.outbound(function, head, response),
+            None => return Err(Failure::new(Reason::PolicyUnavailable)),
+        };
+        let response = begun.await?.or_wrong(OUTBOUND)?;
+        self.leave(&turn, None, response).await
+    }
+
+    fn inbound(&self, function: &Kept, request: Request) -> Begun<'a, Verdict> {
         let (live, session) = (self.live.clone(), self.session.clone());
         let args = self.with_request(request);
         self.call(function, args, move |ctx, value| verdict::inbound(ctx, &value, &live, &session))
     }
 
-    async fn outbound(
-        &self,
-        function: &Kept,
-        head: Request,
-        response: Response,
-    ) -> Result<Response, Failure> {
+    fn outbound(&self, function: &Kept, head: Request, response: Response) -> Begun<'a, Handled> {
         let live = self.live.clone();
         let args = self.with_response(Some(head), response);
-        match self.call(function, args, move |ctx, value| verdict::outbound(ctx, &value, &live)).await? {
-            Handled::Response(response) => Ok(response),
-            Handled::Wrong(what) => Err(wrong("an outbound policy must return a Response", &what)),
-        }
+        self.call(function, args, move |ctx, value| verdict::outbound(ctx, &value, &live))
     }
 
-    async fn handler(&self, function: &Kept, request: Request) -> Result<Response, Failure> {
+    fn handler(&self, function: &Kept, request: Request) -> Begun<'a, Handled> {
         let live = self.live.clone();
         let args = self.with_request(request);
-        match self.call(function, args, move |ctx, value| verdict::handler(ctx, value, &live)).await? {
-            Handled::Response(response) => Ok(response),
-            Handled::Wrong(what) => Err(wrong("a handler must return a Response or a value for JSON", &what)),
-        }
+        self.call(function, args, move |ctx, value| verdict::handler(ctx, value, &live))
     }
 
-    fn template(
-        &self,
-        function: &Kept,
-        request: Request,
-    ) -> impl Future<Output = Result<(String, Request), Failure>> {
+    fn template(&self, function: &Kept, request: Request) -> Begun<'a, (String, Request)> {
         let session = self.session.clone();
         let args = self.with_request(request);
         let finish = move |ctx: &Ctx<'_>, value: Value<'_>| -> JsResult<(String, Request)> {
@@ -160,7 +254,7 @@ impl Calls<'_> {
         self.call(function, args, finish)
     }
 
-    fn hooked_request(&self, request: Request) -> impl Future<Output = Result<Verdict, Failure>> {
+    fn hooked_request(&self, request: Request) -> Begun<'a, Verdict> {
         let (live, session) = (self.live.clone(), self.session.clone());
         let args = self.with_request(request);
         let hooks = &self.live.hooks().request_hooks;
@@ -183,10 +277,8 @@ impl Calls<'_> {
         let live = self.live.clone();
         let args = self.with_response(head, response);
         let hooks = &self.live.hooks().sending_hooks;
-        match self.call(hooks, args, move |ctx, value| verdict::outbound(ctx, &value, &live)).await? {
-            Handled::Response(response) => Ok(response),
-            Handled::Wrong(what) => Err(wrong("a response-sending hook must return a Response", &what)),
-        }
+        let begun = self.call(hooks, args, move |ctx, value| verdict::outbound(ctx, &value, &live));
+        begun.await?.or_wrong("a response-sending hook must return a Response")
     }
 
     /// Arguments `(request, context)`.
@@ -222,35 +314,37 @@ impl Calls<'_> {
     }
 
     /// Calls `function` under this policy's budget. It runs at once; what is left of it is awaited.
-    fn call<T, C>(
+    fn call<T: 'a, C>(
         &self,
         function: &Kept,
         args: impl for<'js> FnOnce(&Ctx<'js>, &mut Arguments<'js>) -> JsResult<()>,
         finish: C,
-    ) -> impl Future<Output = Result<T, Failure>>
+    ) -> Begun<'a, T>
     where
-        C: for<'js> FnOnce(&Ctx<'js>, Value<'js>) -> JsResult<T>,
+        C: for<'js> FnOnce(&Ctx<'js>, Value<'js>) -> JsResult<T> + 'a,
     {
-        let vm = &self.live.vm;
         let scope =
             CallScope::new(self.spec.budget.cpu, Some(self.exchange.clone()), Some(self.spec.name.clone()));
         let limits = Limits::from(&self.spec.budget);
         let (wall, step) = (self.spec.budget.wall, self.step);
         scope.attach(Rc::new(Facts { limits, wall, step, detached: Cell::new(false) }));
-        let call = vm.call(&scope, function, args, finish);
-        async move {
-            let result = match call.into_ready() {
-                Ok(result) => result,
-                Err(call) => {
-                    let guard = AbortOnDrop::new(vm, &scope, self.session);
+        match self.live.vm.call(&scope, function, args, finish).into_ready() {
+            Ok(result) => Begun::Ended(Some(self.ended(&scope, result))),
+            Err(call) => {
+                let this = self.clone();
+                Begun::Waiting(Box::pin(async move {
+                    let guard = AbortOnDrop::new(&this.live.vm, &scope, &this.session);
                     let result = call.await;
                     guard.disarm();
-                    result
-                }
-            };
-            self.exchange.charge(self.step, scope.cpu_used());
-            result.map_err(|error| self.failure(error))
+                    this.ended(&scope, result)
+                }))
+            }
         }
+    }
+
+    fn ended<T>(&self, scope: &CallScope, result: Result<T, CallError>) -> Result<T, Failure> {
+        self.exchange.charge(self.step, scope.cpu_used());
+        result.map_err(|error| self.failure(error))
     }
 
     fn failure(&self, error: CallError) -> Failure {

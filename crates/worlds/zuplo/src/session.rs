@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use polygate_engine_js::Kept;
 use polygate_engine_js::rquickjs::{Ctx, Error, JsLifetime, Object, Result as JsResult, class::Trace};
-use polygate_engine_js::{Kept, VmHandle};
 use polygate_pipeline::{Exchange, Identity, Request};
 
 use crate::binding::{function, object};
@@ -60,7 +60,7 @@ impl Session {
         }
         let link = Link { exchange: exchange.clone(), session: self.clone(), routes: live.routes().clone() };
         let context = live.hooks().new_context(ctx, link)?;
-        self.context.replace(Some(VmHandle::of(ctx).keep(ctx, context.clone().into_value())));
+        self.context.replace(Some(live.vm.handle().keep(ctx, context.clone().into_value())));
         Ok(context)
     }
 
@@ -94,7 +94,7 @@ impl Session {
                 made
             }
         };
-        self.set_request(ctx, &made);
+        self.set_request(ctx, live, &made);
         Ok(made)
     }
 
@@ -104,8 +104,8 @@ impl Session {
     }
 
     /// Makes `request` the exchange's request object.
-    pub(crate) fn set_request<'js>(&self, ctx: &Ctx<'js>, request: &Object<'js>) {
-        let kept = VmHandle::of(ctx).keep(ctx, request.clone().into_value());
+    pub(crate) fn set_request<'js>(&self, ctx: &Ctx<'js>, live: &Live, request: &Object<'js>) {
+        let kept = live.vm.handle().keep(ctx, request.clone().into_value());
         self.request.replace(Some(kept));
     }
 

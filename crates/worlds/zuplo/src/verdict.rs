@@ -41,7 +41,7 @@ pub(crate) fn inbound<'js>(
         Kind::Request(request) => {
             let context = session.made_context(ctx).ok_or(Error::Unknown)?;
             let adopted: Object<'js> = function(ctx, &live.hooks().adopt)?.call((request, own, context))?;
-            session.set_request(ctx, &adopted);
+            session.set_request(ctx, live, &adopted);
             messages::take_request(ctx, &adopted).map(Verdict::Continue)
         }
         Kind::Other => describe(ctx, value, live).map(Verdict::Wrong),

@@ -70,7 +70,8 @@ impl Servers {
         let all = vec![
             server("nginx, plain forward", peer.id(), NGINX_PORT, "/plain"),
             server("polygate, plain forward", polygate.id(), POLYGATE_PORT, "/plain"),
-            server("polygate, TypeScript policy", polygate.id(), POLYGATE_PORT, "/typescript"),
+            server("polygate, one TypeScript policy", polygate.id(), POLYGATE_PORT, "/one"),
+            server("polygate, two TypeScript policies", polygate.id(), POLYGATE_PORT, "/two"),
         ];
         Ok(Self { all, _running: vec![upstream, peer, polygate] })
     }
@@ -111,9 +112,19 @@ fn peer_config() -> String {
     )
 }
 
-const POLICY: &str = r#"import { ZuploRequest, ZuploContext } from "@polygate/runtime";
+const POLICY: &str = r#"import type { PolygateContext, PolygateRequest } from "@polygate/runtime";
 
-export async function tag(request: ZuploRequest, context: ZuploContext) {
+export async function both(request: PolygateRequest, context: PolygateContext) {
+  const agent = request.headers.get("x-client") ?? "unknown";
+  request.headers.set("x-seen-by", agent);
+  context.addResponseSendingHook((response) => {
+    response.headers.set("x-gateway", "polygate");
+    return response;
+  });
+  return request;
+}
+
+export async function tag(request: PolygateRequest) {
   const agent = request.headers.get("x-client") ?? "unknown";
   request.headers.set("x-seen-by", agent);
   return request;
@@ -125,7 +136,8 @@ export async function stamp(response: Response) {
 }
 "#;
 
-/// A project with the same upstream: plainly forwarded, and with a TypeScript policy on both sides.
+/// A project with the same upstream: plainly forwarded, with one TypeScript policy that reads a header, sets one and
+/// marks the response, and with the same work in an inbound and an outbound policy.
 fn project(folder: &Path) -> Result<PathBuf, String> {
     let project = folder.join("project");
     let handler = format!(
@@ -134,10 +146,12 @@ fn project(folder: &Path) -> Result<PathBuf, String> {
     let routes = format!(
         r#"{{ "openapi": "3.1.0", "info": {{ "title": "bench", "version": "1" }}, "paths": {{
   "/plain": {{ "get": {{ "x-polygate-route": {{ {handler} }} }} }},
-  "/typescript": {{ "get": {{ "x-polygate-route": {{ {handler},
+  "/one": {{ "get": {{ "x-polygate-route": {{ {handler}, "policies": {{ "inbound": ["both"] }} }} }} }},
+  "/two": {{ "get": {{ "x-polygate-route": {{ {handler},
     "policies": {{ "inbound": ["tag"], "outbound": ["stamp"] }} }} }} }} }} }}"#
     );
     let policies = r#"{ "policies": [
+  { "name": "both", "policyType": "custom-code-inbound", "handler": { "export": "both", "module": "$import(./modules/policy)" } },
   { "name": "tag", "policyType": "custom-code-inbound", "handler": { "export": "tag", "module": "$import(./modules/policy)" } },
   { "name": "stamp", "policyType": "custom-code-outbound", "handler": { "export": "stamp", "module": "$import(./modules/policy)" } } ] }"#;
     let settings = "[log]\naccess = \"off\"\nxray-sample = 0\n";

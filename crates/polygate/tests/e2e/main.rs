@@ -1,5 +1,6 @@
 //! End to end: the `polygate` program over real sockets, with real npm packages and real upstreams.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(clippy::print_stderr, reason = "a skipped test is said")]
 
 mod budgets;
 mod examples;

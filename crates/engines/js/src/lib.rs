@@ -14,6 +14,7 @@ mod handle;
 mod harden;
 mod kept;
 mod loader;
+mod native;
 pub mod ops;
 mod scope;
 mod sys;
@@ -33,6 +34,7 @@ pub use compile::{
 pub use error::{CallError, Death, MAX_CAUSES, MAX_ERROR_TEXT, ScriptError};
 pub use handle::VmHandle;
 pub use kept::Kept;
+pub use native::{NativeCall, NativeFunction, NativeText, NativeValue, set_native};
 pub use rquickjs;
 pub use scope::CallScope;
 pub use throw::{OpError, throw_dom};

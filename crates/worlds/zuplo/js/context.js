@@ -78,14 +78,12 @@ class ZuploContext {
 
   addResponseSendingHook(hook) {
     requireFunction(hook, 'addResponseSendingHook');
-    (this[SENDING] ?? hide(this, SENDING, [])).push(hook);
-    native.hooked(this);
+    native.addHook(this, hook, false);
   }
 
   addResponseSendingFinalHook(hook) {
     requireFunction(hook, 'addResponseSendingFinalHook');
-    (this[FINAL] ?? hide(this, FINAL, [])).push(hook);
-    native.hooked(this);
+    native.addHook(this, hook, true);
   }
 
   async invokeInboundPolicy(name, request) {

@@ -5,7 +5,6 @@ const environment = Object.freeze({ __proto__: null, ...JSON.parse(native.variab
 native.ready({
   context: ZuploContext.prototype,
   request: ZuploRequest.prototype,
-  link: CONTEXT,
   adopt,
   describe,
   initialise,

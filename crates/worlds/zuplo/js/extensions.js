@@ -68,9 +68,12 @@ async function runRequestHooks(request, context) {
   return request;
 }
 
-/** The response-sending hooks, each with the response of the one before, then the final hooks. */
+/**
+ * The response-sending hooks, each with the response of the one before, then the final hooks: those of the runtime, then
+ * those that policies left, also the ones that hooks leave while they run.
+ */
 async function runSendingHooks(response, request, context) {
-  for (const hooks of [sendingHooks, context[SENDING] ?? []]) {
+  for (let hooks = sendingHooks; hooks !== undefined; hooks = native.takeHooks(context, false)) {
     for (const hook of hooks) {
       const result = await hook(response, request, context);
       if (!(result instanceof Response)) {
@@ -79,7 +82,7 @@ async function runSendingHooks(response, request, context) {
       response = result;
     }
   }
-  for (const hooks of [finalHooks, context[FINAL] ?? []]) {
+  for (let hooks = finalHooks; hooks !== undefined; hooks = native.takeHooks(context, true)) {
     for (const hook of hooks) {
       try {
         await hook(response, request, context);

@@ -5,12 +5,9 @@ const native = globalThis[BINDING];
 delete globalThis[BINDING];
 
 // Hidden members of requests and contexts. Registered nowhere: projects cannot name them.
-const CONTEXT = Symbol('context');
 const PARAMS = Symbol('params');
 const QUERY = Symbol('query');
 const USER = Symbol('user');
-const SENDING = Symbol('sending hooks');
-const FINAL = Symbol('final hooks');
 const PROPERTIES = Symbol('log properties');
 
 const define = Object.defineProperty;

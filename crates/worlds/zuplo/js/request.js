@@ -3,8 +3,8 @@ class ZuploRequest extends Request {
   constructor(input, init = undefined) {
     super(input, init);
     const source = typeof input === 'object' && input !== null ? input : undefined;
-    const context = source?.[CONTEXT];
-    if (context !== undefined) hide(this, CONTEXT, context);
+    const context = native.context(source);
+    if (context !== undefined) native.tie(this, context);
     const params = init?.params ?? source?.[PARAMS];
     if (params !== undefined) hide(this, PARAMS, params);
     if (init?.user !== undefined) hide(this, USER, init.user);
@@ -15,7 +15,7 @@ class ZuploRequest extends Request {
   get params() {
     const own = this[PARAMS];
     if (own !== undefined) return own;
-    const context = this[CONTEXT];
+    const context = native.context(this);
     return hide(this, PARAMS, context === undefined ? {} : native.params(context));
   }
 
@@ -27,19 +27,19 @@ class ZuploRequest extends Request {
   /** Who sent the request, as an authentication policy of any world found. */
   get user() {
     if (USER in this) return this[USER];
-    const context = this[CONTEXT];
+    const context = native.context(this);
     return context === undefined ? undefined : userOf(context);
   }
 
   set user(value) {
-    const context = this[CONTEXT];
+    const context = native.context(this);
     if (context === undefined || USER in this) hide(this, USER, value);
     if (context !== undefined) setUser(context, value);
   }
 
   /** The URL as it was received, whatever policies did since. */
   get originalUrl() {
-    const context = this[CONTEXT];
+    const context = native.context(this);
     return context === undefined ? this.url : native.originalUrl(context);
   }
 
@@ -51,7 +51,11 @@ class ZuploRequest extends Request {
 /** Makes a plain request, as `Request.prototype.clone` gives it, a ZuploRequest like `source`. */
 function dress(request, source) {
   if (!(request instanceof ZuploRequest)) Object.setPrototypeOf(request, ZuploRequest.prototype);
-  for (const key of [CONTEXT, PARAMS, USER]) {
+  if (native.context(request) === undefined) {
+    const context = native.context(source);
+    if (context !== undefined) native.tie(request, context);
+  }
+  for (const key of [PARAMS, USER]) {
     if (key in source && !(key in request)) hide(request, key, source[key]);
   }
   return request;
@@ -86,7 +90,7 @@ function adopt(next, previous, context) {
   const prototype = Object.getPrototypeOf(next);
   const request = prototype === Request.prototype || next instanceof ZuploRequest ? next : new ZuploRequest(next);
   dress(request, previous);
-  if (request[CONTEXT] !== context) hide(request, CONTEXT, context);
+  if (native.context(request) !== context) native.tie(request, context);
   if (USER in request) {
     const user = request[USER];
     delete request[USER];

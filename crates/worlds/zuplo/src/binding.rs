@@ -2,21 +2,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use polygate_engine_js::rquickjs::class::Class;
 use polygate_engine_js::rquickjs::function::Func;
-use polygate_engine_js::rquickjs::object::Property;
 use polygate_engine_js::rquickjs::{
-    Ctx, Error, Exception, Function, Object, Result as JsResult, Symbol, Value,
+    Array, Ctx, Error, Exception, Function, Object, Result as JsResult, Symbol, Value,
 };
 use polygate_engine_js::web::fetch::{self, Limits};
-use polygate_engine_js::{Kept, VmHandle};
+use polygate_engine_js::{Kept, NativeCall, NativeFunction, NativeValue, VmHandle, set_native};
 use polygate_pipeline::{Identity, LogLevel};
 use tokio::sync::oneshot;
 
-use crate::session::Link;
+use crate::session::{Link, MAX_HOOKS};
 
 /// How long a promise given to `waitUntil` keeps the VM.
 pub(crate) const WAIT_UNTIL_LIMIT: Duration = Duration::from_secs(30);
@@ -28,7 +28,6 @@ const BINDING: &str = "polygate.zuplo";
 pub(crate) struct Hooks {
     context: Kept,
     pub(crate) request: Kept,
-    link: Kept,
     pub(crate) adopt: Kept,
     pub(crate) describe: Kept,
     pub(crate) initialise: Kept,
@@ -53,7 +52,6 @@ impl Hooks {
         Ok(Self {
             context: keep("context")?,
             request: keep("request")?,
-            link: keep("link")?,
             adopt: keep("adopt")?,
             describe: keep("describe")?,
             initialise: keep("initialise")?,
@@ -64,17 +62,6 @@ impl Hooks {
             handler: keep("handler")?,
             template: keep("template")?,
         })
-    }
-
-    /// Ties a request object to its context.
-    pub(crate) fn link<'js>(
-        &self,
-        ctx: &Ctx<'js>,
-        request: &Object<'js>,
-        context: &Object<'js>,
-    ) -> JsResult<()> {
-        let key = self.link.get(ctx).and_then(Value::into_symbol).ok_or(Error::Unknown)?;
-        request.prop(key, Property::from(context.clone()).writable().configurable())
     }
 
     /// A context object.
@@ -126,7 +113,10 @@ pub(crate) fn install(
     native.set("setIdentity", Func::from(set_identity))?;
     native.set("requestId", Func::from(request_id))?;
     native.set("httpProtocol", Func::from(http_protocol))?;
-    native.set("hooked", Func::from(hooked))?;
+    set_native::<ContextOf>(ctx, &native)?;
+    set_native::<AddHook>(ctx, &native)?;
+    native.set("tie", Func::from(tie))?;
+    native.set("takeHooks", Func::from(take_hooks))?;
     native.set("log", Func::from(log))?;
     native.set("background", Func::from(background))?;
     native.set("route", Func::from(route))?;
@@ -215,8 +205,58 @@ fn set_identity(link: Class<'_, Link>, subject: Option<String>, data: Option<Str
     link.session.identity_changed(&link.exchange);
 }
 
-fn hooked(link: Class<'_, Link>) {
-    link.borrow().session.hooked.set(true);
+/// The context that a request is tied to; `undefined` for any other value.
+struct ContextOf;
+
+impl NativeFunction for ContextOf {
+    const NAME: &'static CStr = c"context";
+    const LENGTH: u8 = 1;
+
+    fn call<'js>(call: NativeCall<'_, 'js>) -> JsResult<NativeValue<'js>> {
+        let owner = fetch::owner(&call.value(0));
+        Ok(owner.map_or(NativeValue::UNDEFINED, |owner| NativeValue::of(&owner)))
+    }
+}
+
+/// Ties a request to a context.
+fn tie<'js>(request: Value<'js>, context: Value<'js>) {
+    fetch::set_owner(&request, context);
+}
+
+/// Leaves a hook for the response: the context, the function, whether it comes after all others.
+struct AddHook;
+
+impl NativeFunction for AddHook {
+    const NAME: &'static CStr = c"addHook";
+    const LENGTH: u8 = 3;
+
+    fn call<'js>(call: NativeCall<'_, 'js>) -> JsResult<NativeValue<'js>> {
+        let ctx = call.ctx();
+        let context = call.value(0);
+        let Some(link) = context.as_object().and_then(Object::as_class::<Link>) else {
+            return Err(Exception::throw_type(ctx, "Illegal invocation: not a context"));
+        };
+        let hook = VmHandle::of(ctx).keep(ctx, call.value(1));
+        let last = call.value(2).as_bool() == Some(true);
+        if !link.borrow().session.add_hook(hook, last) {
+            let message = format!("more than {MAX_HOOKS} hooks on one request");
+            return Err(Exception::throw_range(ctx, &message));
+        }
+        Ok(NativeValue::UNDEFINED)
+    }
+}
+
+/// Takes the hooks that policies left on an exchange; `undefined` when there are none.
+fn take_hooks<'js>(ctx: Ctx<'js>, link: Class<'js, Link>, last: bool) -> JsResult<Value<'js>> {
+    let taken = link.borrow().session.take_hooks(last);
+    if taken.is_empty() {
+        return Ok(Value::new_undefined(ctx));
+    }
+    let hooks = Array::new(ctx.clone())?;
+    for (index, hook) in taken.iter().enumerate() {
+        hooks.set(index, hook.get(&ctx))?;
+    }
+    Ok(hooks.into_value())
 }
 
 /// Writes a log line about the current exchange and policy; `fields` is JSON of an object.

@@ -269,15 +269,33 @@ impl<'a> Calls<'a> {
         response: Response,
     ) -> Result<Response, Failure> {
         if !turn.is_outermost()
-            || !(self.session.hooked.get() || self.live.sending_hooks)
+            || !(self.live.sending_hooks || self.session.has_hooks())
             || self.live.vm.is_dead()
         {
             return Ok(response);
         }
+        let mut response = response;
+        if !self.live.sending_hooks {
+            // Mostly a policy left one hook: it needs no script around it.
+            while let Some(hook) = self.session.take_only_hook() {
+                response = self.sending(&hook, None, response).await?;
+            }
+            if !self.session.has_hooks() {
+                return Ok(response);
+            }
+        }
+        self.sending(&self.live.hooks().sending_hooks, head, response).await
+    }
+
+    async fn sending(
+        &self,
+        hook: &Kept,
+        head: Option<Request>,
+        response: Response,
+    ) -> Result<Response, Failure> {
         let live = self.live.clone();
         let args = self.with_response(head, response);
-        let hooks = &self.live.hooks().sending_hooks;
-        let begun = self.call(hooks, args, move |ctx, value| verdict::outbound(ctx, &value, &live));
+        let begun = self.call(hook, args, move |ctx, value| verdict::outbound(ctx, &value, &live));
         begun.await?.or_wrong("a response-sending hook must return a Response")
     }
 
@@ -288,8 +306,8 @@ impl<'a> Calls<'a> {
     ) -> impl for<'js> FnOnce(&Ctx<'js>, &mut Arguments<'js>) -> JsResult<()> {
         let (live, session, exchange) = (self.live.clone(), self.session.clone(), self.exchange.clone());
         move |ctx, args| {
-            let context = session.context(ctx, &live, &exchange)?;
-            args.push(session.present(ctx, &live, &context, request)?)?;
+            let (request, context) = session.present(ctx, &live, &exchange, request)?;
+            args.push(request)?;
             args.push(context)
         }
     }
@@ -302,10 +320,9 @@ impl<'a> Calls<'a> {
     ) -> impl for<'js> FnOnce(&Ctx<'js>, &mut Arguments<'js>) -> JsResult<()> {
         let (live, session, exchange) = (self.live.clone(), self.session.clone(), self.exchange.clone());
         move |ctx, args| {
-            let context = session.context(ctx, &live, &exchange)?;
-            let request = match head {
-                Some(head) => session.present(ctx, &live, &context, head)?,
-                None => session.request(ctx).ok_or(Error::Unknown)?,
+            let (request, context) = match head {
+                Some(head) => session.present(ctx, &live, &exchange, head)?,
+                None => session.made(ctx)?,
             };
             args.push(messages::wrap_response(ctx, response)?)?;
             args.push(request)?;

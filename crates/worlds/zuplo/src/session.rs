@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use polygate_engine_js::Kept;
-use polygate_engine_js::rquickjs::{Ctx, Error, JsLifetime, Object, Result as JsResult, class::Trace};
+use polygate_engine_js::rquickjs::{Ctx, Error, JsLifetime, Object, Result as JsResult, Value, class::Trace};
+use polygate_engine_js::web::fetch;
 use polygate_pipeline::{Exchange, Identity, Request};
 
 use crate::binding::{function, object};
@@ -12,19 +13,24 @@ use crate::live::Live;
 use crate::messages;
 use crate::route::Routes;
 
+/// Hooks that policies may leave on one exchange.
+pub(crate) const MAX_HOOKS: usize = 1_000;
+
 /// This world's state of one exchange.
 #[derive(Default)]
 pub(crate) struct Session {
     /// Turns under way.
     pub(crate) depth: Cell<u32>,
-    /// Whether a policy left hooks for the response.
-    pub(crate) hooked: Cell<bool>,
     /// The identity that `request.user` shows; `None` before anybody asked.
     seen: RefCell<Option<Option<Rc<Identity>>>>,
     /// The VM that the objects live in.
     generation: Cell<u64>,
-    context: RefCell<Option<Kept>>,
+    /// The request object; the context object is its owner.
     request: RefCell<Option<Kept>>,
+    /// Hooks for the response that policies left.
+    hooks: RefCell<Vec<Kept>>,
+    /// Those that come after all others.
+    final_hooks: RefCell<Vec<Kept>>,
 }
 
 /// The native part of a context object.
@@ -45,60 +51,45 @@ impl Session {
         exchange.extension(Self::default)
     }
 
-    /// The context object, made on first use in this VM.
-    pub(crate) fn context<'js>(
+    /// The request object with `request` in it, and the context object: those of the exchange, made on first use in this
+    /// VM.
+    pub(crate) fn present<'js>(
         self: &Rc<Self>,
         ctx: &Ctx<'js>,
         live: &Live,
         exchange: &Exchange,
-    ) -> JsResult<Object<'js>> {
+        request: Request,
+    ) -> JsResult<(Object<'js>, Object<'js>)> {
         if self.generation.replace(live.generation()) != live.generation() {
             self.clear();
         }
-        if let Some(context) = self.context.borrow().as_ref().and_then(|kept| kept.get(ctx)) {
-            return context.into_object().ok_or(Error::Unknown);
-        }
-        let link = Link { exchange: exchange.clone(), session: self.clone(), routes: live.routes().clone() };
-        let context = live.hooks().new_context(ctx, link)?;
-        self.context.replace(Some(live.vm.handle().keep(ctx, context.clone().into_value())));
-        Ok(context)
-    }
-
-    /// The context object, if one was made.
-    pub(crate) fn made_context<'js>(&self, ctx: &Ctx<'js>) -> Option<Object<'js>> {
-        self.context.borrow().as_ref()?.get(ctx)?.into_object()
-    }
-
-    /// The request object with `request` in it: the one of the exchange, made on first use.
-    pub(crate) fn present<'js>(
-        &self,
-        ctx: &Ctx<'js>,
-        live: &Live,
-        context: &Object<'js>,
-        request: Request,
-    ) -> JsResult<Object<'js>> {
-        let known = self.request(ctx);
-        let request = match &known {
-            Some(known) => match messages::put_request(ctx, known, request)? {
-                None => return Ok(known.clone()),
-                Some(request) => request,
-            },
-            None => request,
+        let prototype = object(ctx, &live.hooks().request)?;
+        let Some(known) = self.request(ctx) else {
+            let link =
+                Link { exchange: exchange.clone(), session: self.clone(), routes: live.routes().clone() };
+            let context = live.hooks().new_context(ctx, link)?;
+            let made = messages::wrap_request(ctx, request, &prototype)?;
+            fetch::set_owner(made.as_value(), context.clone().into_value());
+            self.set_request(ctx, live, &made);
+            return Ok((made, context));
         };
-        let made = messages::wrap_request(ctx, request, &object(ctx, &live.hooks().request)?)?;
-        let made = match known {
-            // A layer of another world changed the URL: what was tied to the object is tied to its successor.
-            Some(known) => function(ctx, &live.hooks().adopt)?.call((made, known, context.clone()))?,
-            None => {
-                live.hooks().link(ctx, &made, context)?;
-                made
-            }
-        };
+        let context = context_of(&known)?;
+        let Some(request) = messages::put_request(ctx, &known, request)? else { return Ok((known, context)) };
+        // A layer of another world changed the URL: what was tied to the object is tied to its successor.
+        let made = messages::wrap_request(ctx, request, &prototype)?;
+        let made: Object<'js> = function(ctx, &live.hooks().adopt)?.call((made, known, context.clone()))?;
         self.set_request(ctx, live, &made);
-        Ok(made)
+        Ok((made, context))
     }
 
-    /// The request object, if one was made. Ask for the context first.
+    /// The request and context objects as they are.
+    pub(crate) fn made<'js>(&self, ctx: &Ctx<'js>) -> JsResult<(Object<'js>, Object<'js>)> {
+        let request = self.request(ctx).ok_or(Error::Unknown)?;
+        let context = context_of(&request)?;
+        Ok((request, context))
+    }
+
+    /// The request object, if one was made.
     pub(crate) fn request<'js>(&self, ctx: &Ctx<'js>) -> Option<Object<'js>> {
         self.request.borrow().as_ref()?.get(ctx)?.into_object()
     }
@@ -106,7 +97,34 @@ impl Session {
     /// Makes `request` the exchange's request object.
     pub(crate) fn set_request<'js>(&self, ctx: &Ctx<'js>, live: &Live, request: &Object<'js>) {
         let kept = live.vm.handle().keep(ctx, request.clone().into_value());
-        self.request.replace(Some(kept));
+        let old = self.request.replace(Some(kept));
+        drop(old);
+    }
+
+    /// Notes a hook for the response; false when there are [`MAX_HOOKS`].
+    pub(crate) fn add_hook(&self, hook: Kept, last: bool) -> bool {
+        let mut hooks = if last { self.final_hooks.borrow_mut() } else { self.hooks.borrow_mut() };
+        if hooks.len() == MAX_HOOKS {
+            return false;
+        }
+        hooks.push(hook);
+        true
+    }
+
+    /// Whether a policy left hooks for the response.
+    pub(crate) fn has_hooks(&self) -> bool {
+        !self.hooks.borrow().is_empty() || !self.final_hooks.borrow().is_empty()
+    }
+
+    /// Takes the hooks that policies left.
+    pub(crate) fn take_hooks(&self, last: bool) -> Vec<Kept> {
+        if last { self.final_hooks.take() } else { self.hooks.take() }
+    }
+
+    /// Takes the hook that policies left, if it is the only one.
+    pub(crate) fn take_only_hook(&self) -> Option<Kept> {
+        let mut hooks = self.hooks.borrow_mut();
+        if hooks.len() == 1 && self.final_hooks.borrow().is_empty() { hooks.pop() } else { None }
     }
 
     /// Whether the exchange's identity is another one than when this was last asked.
@@ -132,9 +150,13 @@ impl Session {
     /// Gives up the JavaScript objects.
     pub(crate) fn clear(&self) {
         // Freeing them runs finalizers, which must not find these cells borrowed.
-        let context = self.context.take();
-        let request = self.request.take();
-        drop((context, request));
+        let objects = (self.request.take(), self.hooks.take(), self.final_hooks.take());
+        drop(objects);
         self.seen.take();
     }
+}
+
+/// The context object that a request object is tied to.
+fn context_of<'js>(request: &Object<'js>) -> JsResult<Object<'js>> {
+    fetch::owner(request.as_value()).and_then(Value::into_object).ok_or(Error::Unknown)
 }

@@ -32,14 +32,13 @@ pub(crate) fn inbound<'js>(
     live: &Live,
     session: &std::rc::Rc<Session>,
 ) -> JsResult<Verdict> {
-    let own = session.request(ctx).ok_or(Error::Unknown)?;
+    let (own, context) = session.made(ctx)?;
     if value.is_undefined() || value == own.as_value() {
         return messages::take_request(ctx, &own).map(Verdict::Continue);
     }
     match messages::kind(value) {
         Kind::Response(response) => messages::take_response(ctx, &response).map(Verdict::Answer),
         Kind::Request(request) => {
-            let context = session.made_context(ctx).ok_or(Error::Unknown)?;
             let adopted: Object<'js> = function(ctx, &live.hooks().adopt)?.call((request, own, context))?;
             session.set_request(ctx, live, &adopted);
             messages::take_request(ctx, &adopted).map(Verdict::Continue)

@@ -23,6 +23,8 @@ pub(crate) struct Message<'js> {
     pub(super) content: RefCell<Content<'js>>,
     /// What the scripts keep: signal, redirect mode and the like.
     extra: RefCell<Option<Value<'js>>>,
+    /// What a world ties the object to.
+    owner: RefCell<Option<Value<'js>>>,
 }
 
 #[derive(JsLifetime)]
@@ -77,7 +79,7 @@ impl RequestHead<'_> {
 
 impl<'js> Trace<'js> for Message<'js> {
     fn trace<'a>(&self, tracer: Tracer<'a, 'js>) {
-        for slot in [&self.headers, &self.extra] {
+        for slot in [&self.headers, &self.extra, &self.owner] {
             if let Ok(value) = slot.try_borrow() {
                 value.trace(tracer);
             }
@@ -128,6 +130,7 @@ impl<'js> Message<'js> {
             headers: RefCell::default(),
             content: RefCell::new(content),
             extra: RefCell::default(),
+            owner: RefCell::default(),
         }
     }
 
@@ -146,6 +149,16 @@ impl<'js> Message<'js> {
 
     pub(super) fn extra(&self) -> Option<Value<'js>> {
         self.extra.borrow().clone()
+    }
+
+    /// What the object is tied to.
+    pub(super) fn owner(&self) -> Option<Value<'js>> {
+        self.owner.borrow().clone()
+    }
+
+    pub(super) fn set_owner(&self, owner: Value<'js>) {
+        let old = self.owner.replace(Some(owner));
+        drop(old);
     }
 
     /// The `Headers` object, if JavaScript asked for it.

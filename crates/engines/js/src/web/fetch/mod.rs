@@ -187,6 +187,19 @@ pub fn take_response<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Response
     message.borrow().take_response(ctx)
 }
 
+/// Ties a `Request` or `Response` object to another object, for [`owner`]; JavaScript does not see it. Does nothing for
+/// other values. What `clone()` and the constructors make of it is tied to nothing.
+pub fn set_owner<'js>(value: &Value<'js>, owner: Value<'js>) {
+    if let Some(message) = message::find(value) {
+        message.borrow().set_owner(owner);
+    }
+}
+
+/// What [`set_owner`] tied the object to.
+pub fn owner<'js>(value: &Value<'js>) -> Option<Value<'js>> {
+    message::find(value)?.borrow().owner()
+}
+
 /// Whether `value` is a `Request` or an instance of a subclass.
 pub fn is_request(value: &Value<'_>) -> bool {
     message::find(value).is_some_and(|m| matches!(m.borrow().kind, Kind::Request(_)))

@@ -10,6 +10,8 @@ use crate::process::program;
 pub(super) struct Sample {
     /// CPU time of the server's processes for each request, in microseconds.
     pub cpu_micros: f64,
+    /// How much of it was spent outside of the kernel.
+    pub user_micros: f64,
     /// Requests in a second.
     pub rate: f64,
     /// Median latency in microseconds, as the load generator sees it.
@@ -25,35 +27,95 @@ pub(super) struct Sample {
 /// Clock ticks a second of `/proc/PID/stat`: 100 on every Linux that Rust supports.
 const TICKS: f64 = 100.0;
 
-/// Puts load on the server and measures.
-pub(super) fn load(server: &Server, connections: usize, duration: Duration) -> Result<Sample, String> {
-    let ids = server.process_ids();
-    let before: u64 = ids.iter().map(|id| cpu_ticks(*id)).sum();
-    let (connections, seconds) = (format!("-c{connections}"), format!("-d{}s", duration.as_secs()));
-    let wrk = ["-c", LOAD_CORE, "wrk", "-t1", &connections, &seconds, "--latency", &server.url];
-    let output = program("taskset", &wrk).output()?;
-    let after: u64 = ids.iter().map(|id| cpu_ticks(*id)).sum();
+/// Load as a round puts it on a server.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    /// Keep-alive connections.
+    pub connections: usize,
+    /// How long.
+    pub duration: Duration,
+    /// Requests in a second, in all; `None`: as many as get answers.
+    pub rate: Option<usize>,
+}
 
-    let requests = number_before(&output, " requests in ").ok_or_else(|| format!("wrk said: {output}"))?;
-    if requests == 0.0 {
-        return Err(format!("{} answered no request:\n{output}", server.name));
+/// What a load generator said.
+struct Answer {
+    requests: f64,
+    rate: f64,
+    p50: f64,
+    p99: f64,
+    errors: f64,
+}
+
+/// Puts load on the server and measures.
+pub(super) fn load(server: &Server, load: &Load) -> Result<Sample, String> {
+    let ids = server.process_ids();
+    let before = cpu_ticks(&ids);
+    let answer = match load.rate {
+        None => wrk(server, load)?,
+        Some(rate) => h2load(server, load, rate)?,
+    };
+    let after = cpu_ticks(&ids);
+    if answer.requests == 0.0 {
+        return Err(format!("{} answered no request", server.name));
     }
-    let errors = number_after(&output, "Non-2xx or 3xx responses: ").unwrap_or(0.0) + socket_errors(&output);
+    let micros = |before: u64, after: u64| (after - before) as f64 / TICKS * 1e6 / answer.requests;
+    let user_micros = micros(before.0, after.0);
     Ok(Sample {
-        cpu_micros: (after - before) as f64 / TICKS * 1e6 / requests,
-        rate: number_after(&output, "Requests/sec:").unwrap_or(0.0),
-        p50: latency(&output, "50%"),
-        p99: latency(&output, "99%"),
-        errors: errors as u64,
+        cpu_micros: user_micros + micros(before.1, after.1),
+        user_micros,
+        rate: answer.rate,
+        p50: answer.p50,
+        p99: answer.p99,
+        errors: answer.errors as u64,
         memory_kib: ids.iter().map(|id| memory_kib(*id)).sum(),
     })
 }
 
-fn cpu_ticks(id: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    // Fields after the name in parentheses: utime and stime are the 12th and 13th.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+/// As many requests as get answers.
+fn wrk(server: &Server, load: &Load) -> Result<Answer, String> {
+    let (connections, seconds) =
+        (format!("-c{}", load.connections), format!("-d{}s", load.duration.as_secs()));
+    let wrk = ["-c", LOAD_CORE, "wrk", "-t1", &connections, &seconds, "--latency", &server.url];
+    let output = program("taskset", &wrk).output()?;
+    Ok(Answer {
+        requests: number_before(&output, " requests in ").ok_or_else(|| format!("wrk said: {output}"))?,
+        rate: number_after(&output, "Requests/sec:").unwrap_or(0.0),
+        p50: latency(&output, "50%"),
+        p99: latency(&output, "99%"),
+        errors: number_after(&output, "Non-2xx or 3xx responses: ").unwrap_or(0.0) + socket_errors(&output),
+    })
+}
+
+/// The same number of requests a second for every server: what the load's own core does meanwhile, and with it the price
+/// of waking it, is the same for all.
+fn h2load(server: &Server, load: &Load, rate: usize) -> Result<Answer, String> {
+    let (connections, seconds) = (load.connections.to_string(), load.duration.as_secs().to_string());
+    let each = (rate / load.connections.max(1)).max(1).to_string();
+    let arguments =
+        ["-c", LOAD_CORE, "h2load", "--h1", "-c", &connections, "-D", &seconds, "--rps", &each, &server.url];
+    let output = program("taskset", &arguments).output()?;
+    let said = || format!("h2load said: {output}");
+    let requests = number_before(&output, " done, ").ok_or_else(said)?;
+    let good = number_before(&output, " 2xx").ok_or_else(said)?;
+    Ok(Answer {
+        requests,
+        rate: number_before(&output, " req/s").unwrap_or(0.0),
+        p50: f64::NAN,
+        p99: f64::NAN,
+        errors: requests - good,
+    })
+}
+
+/// CPU time so far, in ticks: outside of the kernel, and in it.
+fn cpu_ticks(ids: &[u32]) -> (u64, u64) {
+    ids.iter().fold((0, 0), |(user, system), id| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // Fields after the name in parentheses: utime and stime are the 12th and 13th.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+        let field = |index: usize| fields.get(index).and_then(|field| field.parse().ok()).unwrap_or(0);
+        (user + field(11), system + field(12))
+    })
 }
 
 fn memory_kib(id: u32) -> u64 {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::{Outcome, setup};
-use measure::Sample;
+use measure::{Load, Sample};
 use servers::{Server, Servers};
 
 #[derive(Args)]
@@ -30,6 +30,12 @@ pub(crate) struct Options {
     /// Bytes of the upstream's response body.
     #[arg(long, default_value_t = 100)]
     body: usize,
+    /// Requests in a second, the same for every server; else as many as get answers.
+    #[arg(long)]
+    rate: Option<usize>,
+    /// An earlier build of Polygate to measure in the same rounds.
+    #[arg(long, value_name = "BINARY")]
+    earlier: Option<PathBuf>,
     /// Only servers whose name holds this.
     #[arg(long)]
     only: Option<String>,
@@ -42,27 +48,33 @@ pub(crate) fn release_binary() -> PathBuf {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
-    let needed = [("nginx", "nginx"), ("wrk", "wrk"), ("taskset", "util-linux")];
+    let needed =
+        [("nginx", "nginx"), ("wrk", "wrk"), ("h2load", "nghttp2-client"), ("taskset", "util-linux")];
     if let Some(missing) = setup::missing(&needed) {
         return Err(missing);
     }
     println!("building the release binary");
     crate::process::cargo(&["build", "--release", "--quiet", "--package", "polygate"]).run()?;
-    let servers = Servers::start(options.body)?;
+    let servers = Servers::start(options.body, options.earlier.as_deref())?;
     let chosen: Vec<&Server> = servers
         .all()
         .iter()
         .filter(|server| options.only.as_ref().is_none_or(|only| server.name.contains(only.as_str())))
         .collect();
+    let load = |seconds: u64| Load {
+        connections: options.connections,
+        duration: Duration::from_secs(seconds),
+        rate: options.rate,
+    };
     let mut samples: Vec<Vec<Sample>> = chosen.iter().map(|_| Vec::new()).collect();
     for server in &chosen {
         // Fills pools and caches; not counted.
-        measure::load(server, options.connections, Duration::from_secs(1))?;
+        measure::load(server, &load(1))?;
     }
     for round in 1..=options.rounds {
         println!("round {round} of {}", options.rounds);
         for (server, samples) in chosen.iter().zip(&mut samples) {
-            samples.push(measure::load(server, options.connections, Duration::from_secs(options.seconds))?);
+            samples.push(measure::load(server, &load(options.seconds))?);
         }
     }
     report::print(options, &chosen, &samples)

@@ -16,11 +16,13 @@ pub(super) fn print(options: &Options, servers: &[&Server], samples: &[Vec<Sampl
     };
     let (rounds, seconds, connections, body) =
         (options.rounds, options.seconds, options.connections, options.body);
+    let rate =
+        options.rate.map_or_else(|| "as fast as it goes".to_owned(), |rate| format!("{rate} requests/s"));
     println!(
-        "\nmedians of {rounds} rounds of {seconds} s, {connections} connections, {body} byte body, one worker:\n"
+        "\nmedians of {rounds} rounds of {seconds} s, {connections} connections, {body} byte body, one worker, {rate}:\n"
     );
     let width = servers.iter().map(|server| server.name.len()).max().unwrap_or(0);
-    let head = "cpu/request  spread       ratio   requests/s   p50      p99      memory    errors";
+    let head = "cpu/request  spread       user      ratio   requests/s   p50      p99      memory    errors";
     println!("{:width$}  {head}", "");
     let mut json = Vec::new();
     for ((server, all), sample) in servers.iter().zip(samples).zip(&medians) {
@@ -28,25 +30,27 @@ pub(super) fn print(options: &Options, servers: &[&Server], samples: &[Vec<Sampl
         let high = all.iter().map(|sample| sample.cpu_micros).fold(0.0, f64::max);
         let errors: u64 = all.iter().map(|sample| sample.errors).sum();
         println!(
-            "{:width$}  {:>8.2} us  {:>5.1}-{:<5.1}  {:>5.2}  {:>11.0}  {:>5.0} us {:>6.0} us {:>6.1} MiB  {errors:>6}",
+            "{:width$}  {:>8.2} us  {:>5.1}-{:<5.1}  {:>5.2} us  {:>5.2}  {:>11.0}  {:>8} {:>9} {:>6.1} MiB  {errors:>6}",
             server.name,
             sample.cpu_micros,
             low,
             high,
+            sample.user_micros,
             sample.cpu_micros / base,
             sample.rate,
-            sample.p50,
-            sample.p99,
+            micros(sample.p50),
+            micros(sample.p99),
             sample.memory_kib as f64 / 1024.0,
         );
         json.push(serde_json::json!({
             "server": server.name, "cpu_us": sample.cpu_micros, "cpu_us_low": low, "cpu_us_high": high,
+            "user_us": sample.user_micros,
             "ratio": sample.cpu_micros / base, "rate": sample.rate, "p50_us": sample.p50, "p99_us": sample.p99,
             "memory_kib": sample.memory_kib, "errors": errors,
         }));
     }
     let folder = crate::root().join("target/bench");
-    let table = serde_json::json!({ "rounds": rounds, "seconds": seconds, "connections": connections, "body": body, "servers": json });
+    let table = serde_json::json!({ "rounds": rounds, "seconds": seconds, "connections": connections, "body": body, "rate": options.rate, "servers": json });
     let write = |name: &str, text: String| {
         fs::write(folder.join(name), text).map_err(|error| format!("{name}: {error}"))
     };
@@ -54,6 +58,11 @@ pub(super) fn print(options: &Options, servers: &[&Server], samples: &[Vec<Sampl
     write("bench.svg", chart(servers, &medians))?;
     println!("\ntarget/bench/bench.json and bench.svg hold the same");
     Ok(())
+}
+
+/// A latency as the table shows it; h2load tells none.
+fn micros(latency: f64) -> String {
+    if latency.is_nan() { "-".to_owned() } else { format!("{latency:.0} us") }
 }
 
 /// The median of each figure.
@@ -65,6 +74,7 @@ fn median(samples: &[Sample]) -> Sample {
     };
     Sample {
         cpu_micros: of(|s| s.cpu_micros),
+        user_micros: of(|s| s.user_micros),
         rate: of(|s| s.rate),
         p50: of(|s| s.p50),
         p99: of(|s| s.p99),

@@ -15,10 +15,11 @@ pub(super) const LOAD_CORE: &str = "1";
 const UPSTREAM_PORT: u16 = 18_090;
 const NGINX_PORT: u16 = 18_091;
 const POLYGATE_PORT: u16 = 18_092;
+const EARLIER_PORT: u16 = 18_093;
 
 /// A server under test; several routes of one process are several servers.
 pub(super) struct Server {
-    pub name: &'static str,
+    pub name: String,
     pub url: String,
     id: u32,
 }
@@ -32,6 +33,10 @@ impl Server {
     }
 }
 
+/// What is measured: paths of the project, and what they show.
+const PATHS: [(&str, &str); 3] =
+    [("/plain", "plain forward"), ("/one", "one TypeScript policy"), ("/two", "two TypeScript policies")];
+
 /// All servers, running.
 pub(super) struct Servers {
     all: Vec<Server>,
@@ -39,46 +44,43 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// Starts the upstream, nginx and Polygate; waits until each listens.
-    pub(super) fn start(body: usize) -> Result<Self, String> {
+    /// Starts the upstream, nginx, Polygate, and an earlier build of it if there is one; waits until each listens.
+    pub(super) fn start(body: usize, earlier: Option<&Path>) -> Result<Self, String> {
         let folder = crate::root().join("target/bench");
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let upstream = nginx(&folder, "upstream", LOAD_CORE, &upstream_config(body))?;
-        let peer = nginx(&folder, "peer", PROXY_CORE, &peer_config())?;
-        let project = project(&folder)?;
-        let binary = super::release_binary();
-        let address = format!("127.0.0.1:{POLYGATE_PORT}");
-        let arguments = [
-            "-c",
-            PROXY_CORE,
-            &*binary.to_string_lossy(),
-            "run",
-            &*project.to_string_lossy(),
-            "--workers",
-            "1",
-            "--listen",
-            &address,
-            "--admin",
-            "off",
-        ];
-        let polygate = program("taskset", &arguments).start()?;
-        for port in [UPSTREAM_PORT, NGINX_PORT, POLYGATE_PORT] {
+        let mut running = vec![nginx(&folder, "upstream", LOAD_CORE, &upstream_config(body))?];
+        wait_for(UPSTREAM_PORT)?;
+        let mut all = Vec::new();
+        let mut add = |process: Running, name: &str, port: u16, paths: &[(&str, &str)]| {
             wait_for(port)?;
+            all.extend(paths.iter().map(|(path, what)| Server {
+                name: format!("{name}, {what}"),
+                url: format!("http://127.0.0.1:{port}{path}"),
+                id: process.id(),
+            }));
+            running.push(process);
+            Ok::<_, String>(())
+        };
+        add(nginx(&folder, "peer", PROXY_CORE, &peer_config())?, "nginx", NGINX_PORT, &PATHS[..1])?;
+        let project = project(&folder)?;
+        if let Some(earlier) = earlier {
+            add(polygate(earlier, &project, EARLIER_PORT)?, "earlier", EARLIER_PORT, &PATHS)?;
         }
-        let server =
-            |name, id, port, path| Server { name, url: format!("http://127.0.0.1:{port}{path}"), id };
-        let all = vec![
-            server("nginx, plain forward", peer.id(), NGINX_PORT, "/plain"),
-            server("polygate, plain forward", polygate.id(), POLYGATE_PORT, "/plain"),
-            server("polygate, one TypeScript policy", polygate.id(), POLYGATE_PORT, "/one"),
-            server("polygate, two TypeScript policies", polygate.id(), POLYGATE_PORT, "/two"),
-        ];
-        Ok(Self { all, _running: vec![upstream, peer, polygate] })
+        add(polygate(&super::release_binary(), &project, POLYGATE_PORT)?, "polygate", POLYGATE_PORT, &PATHS)?;
+        Ok(Self { all, _running: running })
     }
 
     pub(super) fn all(&self) -> &[Server] {
         &self.all
     }
+}
+
+fn polygate(binary: &Path, project: &Path, port: u16) -> Result<Running, String> {
+    let (binary, project) = (binary.to_string_lossy(), project.to_string_lossy());
+    let address = format!("127.0.0.1:{port}");
+    let arguments = ["-c", PROXY_CORE, &*binary, "run", &*project];
+    let options = ["--workers", "1", "--listen", &address, "--admin", "off"];
+    program("taskset", &[&arguments[..], &options[..]].concat()).start()
 }
 
 fn nginx(folder: &Path, name: &str, core: &str, config: &str) -> Result<Running, String> {

@@ -4,20 +4,21 @@ mod banner;
 mod error;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use polygate_gateway::{Deployment, Gateway, GatewayOptions, StartError};
+use polygate_gateway::{Deployment, Gateway, GatewayOptions, Refreshed, StartError};
 use polygate_pipeline::{Diagnostic, LogLevel};
-use polygate_plan::{LogFormat, Plan, Settings};
+use polygate_plan::{LogFormat, Plan, Settings, Tls};
 use serde_json::{Map, json};
 
 pub use error::ServeError;
 
 use crate::build::{Builder, Built, Overrides};
+use crate::certificates::CertificateWatch;
 use crate::clock::short;
 use crate::http::bind;
 use crate::journal::{Journal, Output, Voice};
@@ -89,6 +90,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         paint,
         admin: None,
         journal: None,
+        certificates: None,
     };
     let _watcher = match watched {
         Some(Ok(watcher)) => Some(watcher),
@@ -128,6 +130,8 @@ struct Owner {
     /// Where the admin API listens, once it does.
     admin: Option<SocketAddr>,
     journal: Option<JoinHandle<()>>,
+    /// Hears of changes in files of certificates.
+    certificates: Option<CertificateWatch>,
 }
 
 impl Owner {
@@ -176,6 +180,7 @@ impl Owner {
             state: &self.state,
             plan: deployment.plan(),
             address: gateway.address(),
+            tls: gateway.tls_address(),
             workers: gateway.workers(),
             admin: self.admin,
             echo,
@@ -186,6 +191,7 @@ impl Owner {
             self.voice.say_with(LogLevel::Info, "listening", banner.fields(deployment.id()));
         }
         self.state.set_gateway(Some(gateway));
+        self.watch_certificates(settings);
         self.state.update(|deployments| deployments.deployed(deployment.clone(), took));
         Ok(())
     }
@@ -211,6 +217,7 @@ impl Owner {
                         causes.push(cause);
                         replies.extend(reply);
                     }
+                    Command::RefreshCertificates => self.refresh_certificates(),
                     Command::WatchFailed(error) => self.watch_failed(&error),
                     Command::Stop(signal) => {
                         self.stop(signal);
@@ -249,6 +256,7 @@ impl Owner {
             return Ok(self.refuse(found));
         }
         let took = started.elapsed();
+        self.watch_certificates(&deployment.plan().settings);
         self.state.update(|deployments| deployments.deployed(deployment.clone(), took));
         if !diagnostics.is_empty() {
             self.voice.report(&Report::new(self.builder.root(), &diagnostics));
@@ -277,7 +285,37 @@ impl Owner {
         Reload::Refused(diagnostics)
     }
 
+    /// Watches the files that the settings name.
+    fn watch_certificates(&mut self, settings: &Settings) {
+        let files: Vec<PathBuf> = settings.tls.iter().flat_map(Tls::files).map(Path::to_owned).collect();
+        if self.certificates.is_none() && !files.is_empty() {
+            let commands = self.state.commands.clone();
+            let changed = move || drop(commands.send(Command::RefreshCertificates));
+            match CertificateWatch::start(changed) {
+                Ok(watch) => self.certificates = Some(watch),
+                Err(error) => self.watch_failed(&error.to_string()),
+            }
+        }
+        if let Some(watch) = &self.certificates {
+            watch.watch(files);
+        }
+    }
+
+    fn refresh_certificates(&self) {
+        let Some(gateway) = self.state.gateway() else { return };
+        match gateway.refresh_certificates() {
+            Refreshed::Changed => self.voice.say(LogLevel::Info, "new certificates are in use"),
+            Refreshed::Refused { diagnostics, again: false } => {
+                self.voice.report(&Report::new(self.builder.root(), &diagnostics));
+                let message = "new certificates refused: the ones in use serve on";
+                self.voice.say(LogLevel::Error, message);
+            }
+            Refreshed::Refused { again: true, .. } | Refreshed::Unchanged => {}
+        }
+    }
+
     fn unchanged(&self) -> Reload {
+        self.refresh_certificates();
         if self.state.deployments().stale {
             self.state.update(|deployments| deployments.stale = false);
             self.voice.say(LogLevel::Info, "mended: this is the version that runs");
@@ -369,6 +407,9 @@ fn needs_restart(before: &Plan, after: &Plan) -> Vec<(&'static str, String)> {
     let mut changes = Vec::new();
     if old.listen.address != new.listen.address {
         changes.push(("the listener's address", new.listen.address.to_string()));
+    }
+    if old.listen.tls_address != new.listen.tls_address {
+        changes.push(("the address of the listener for TLS", address(new.listen.tls_address)));
     }
     if old.listen.admin != new.listen.admin {
         changes.push(("the admin API's address", address(new.listen.admin)));

@@ -34,6 +34,8 @@ impl Mode {
 pub(crate) enum Command {
     /// Build the project again and deploy it.
     Reload(Cause, Option<oneshot::Sender<Reload>>),
+    /// Read the files of certificates again.
+    RefreshCertificates,
     /// Watching may miss changes.
     WatchFailed(String),
     /// Finish running exchanges, then end.

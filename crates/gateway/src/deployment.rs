@@ -11,6 +11,7 @@ use polygate_plan::Plan;
 use ring::digest::{Context, SHA256};
 use tokio::time::timeout;
 
+use crate::tls::Acceptor;
 use crate::upstream::Client;
 
 /// How long the plugins of one world may take to become live on one worker, waiting included.
@@ -77,9 +78,16 @@ impl Deployment {
         &self.plan
     }
 
-    /// Spawns the programs aside, on a runtime of the calling thread's own, and drops them again: what fails here
-    /// never reaches a worker.
+    /// Reads the files of certificates, spawns the programs aside, on a runtime of the calling thread's own, and drops
+    /// both again: what fails here never reaches a worker.
     pub fn trial(&self) -> Vec<Diagnostic> {
+        let tls = self.plan.settings.tls.as_ref();
+        let mut found = tls.map(|tls| Acceptor::load(tls, None).1).unwrap_or_default();
+        found.extend(self.trial_of_programs());
+        found
+    }
+
+    fn trial_of_programs(&self) -> Vec<Diagnostic> {
         let runtime = match tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build_local(Default::default())

@@ -1,7 +1,7 @@
 //! The gateway as its owner sees it: start, deploy, observe, stop. Its methods block; they are not for workers.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,6 +14,7 @@ use crate::events::{Event, Events};
 use crate::listen;
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::record::ExchangeRecord;
+use crate::tls::{Acceptor, Keeper, Refreshed, TlsStatus};
 use crate::worker::{Command, Worker};
 
 /// How a gateway is started, beyond its first deployment.
@@ -41,7 +42,9 @@ pub enum StartError {
 /// A running gateway. Dropping it stops it without waiting for its exchanges.
 pub struct Gateway {
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     workers: Vec<Handle>,
+    tls: Keeper,
     events: Events,
     /// Until it is taken.
     receiver: Mutex<Option<Receiver<Event>>>,
@@ -54,17 +57,27 @@ struct Handle {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<TcpListener>), StartError> {
+    let bound = listen::bind(address, count).and_then(|all| Ok((all[0].local_addr()?, all)));
+    bound.map_err(|error| StartError::Listen(address, error))
+}
+
 impl Gateway {
-    /// Binds the address, starts the workers, and makes the deployment live on each.
+    /// Binds the addresses, starts the workers, and makes the deployment live on each.
     ///
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
     pub fn start(options: &GatewayOptions, deployment: Arc<Deployment>) -> Result<Self, StartError> {
         let count = options.workers.max(1);
-        let listeners = listen::bind(options.address, count)
-            .map_err(|error| StartError::Listen(options.address, error))?;
-        let address =
-            listeners[0].local_addr().map_err(|error| StartError::Listen(options.address, error))?;
+        let settings = &deployment.plan().settings;
+        let (address, listeners) = bind(options.address, count)?;
+        let (tls_address, mut tls_listeners) = match settings.listen.tls_address {
+            Some(wanted) if settings.tls.is_some() => {
+                let (address, listeners) = bind(wanted, count)?;
+                (Some(address), listeners)
+            }
+            _ => (None, Vec::new()),
+        };
         let (events, receiver) = Events::new();
         let mut workers = Vec::with_capacity(count);
         for (number, listener) in listeners.into_iter().enumerate() {
@@ -73,10 +86,11 @@ impl Gateway {
             let worker = Worker {
                 number,
                 listener,
+                tls_listener: tls_listeners.pop(),
                 events: events.clone(),
                 metrics: metrics.clone(),
                 xray_sample: options.xray_sample,
-                settings: deployment.plan().settings.clone(),
+                settings: settings.clone(),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
@@ -84,7 +98,8 @@ impl Gateway {
                 .map_err(StartError::Worker)?;
             workers.push(Handle { commands, metrics, thread: Mutex::new(Some(thread)) });
         }
-        let gateway = Self { address, workers, events, receiver: Mutex::new(Some(receiver)) };
+        let (tls, receiver) = (Keeper::default(), Mutex::new(Some(receiver)));
+        let gateway = Self { address, tls_address, workers, tls, events, receiver };
         gateway.deploy(&deployment).map_err(StartError::Deployment)?;
         Ok(gateway)
     }
@@ -92,6 +107,11 @@ impl Gateway {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for TLS; `None` when it does not.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 
     /// Worker threads.
@@ -105,6 +125,8 @@ impl Gateway {
     /// # Errors
     /// What kept it from becoming live on some worker; the old one serves on everywhere then.
     pub fn deploy(&self, deployment: &Arc<Deployment>) -> Result<(), Vec<Diagnostic>> {
+        let tls = deployment.plan().settings.tls.as_ref();
+        let acceptor = self.tls.load(tls)?;
         // One after the other, so that at most one worker at a time is busy with it.
         let prepared = self.workers.iter().try_for_each(|worker| {
             let (reply, answer) = tokio::sync::oneshot::channel();
@@ -113,12 +135,36 @@ impl Gateway {
             sent.map_err(|_| gone())?;
             answer.blocking_recv().map_err(|_| gone())?
         });
+        if prepared.is_ok() {
+            self.tls.adopt(tls, acceptor.as_ref());
+            self.secure(acceptor);
+        }
         for worker in &self.workers {
             let command = if prepared.is_ok() { Command::Commit } else { Command::Abort };
             // A worker that has ended was reported above.
             let _ = worker.commands.send(command);
         }
         prepared
+    }
+
+    /// Reads the files of certificates again; new handshakes use what is new in them. Connections stay as they are.
+    pub fn refresh_certificates(&self) -> Refreshed {
+        let (refreshed, acceptor) = self.tls.refresh();
+        self.secure(acceptor);
+        refreshed
+    }
+
+    fn secure(&self, acceptor: Option<Arc<Acceptor>>) {
+        let Some(acceptor) = acceptor else { return };
+        for worker in &self.workers {
+            // A worker that has ended makes no more handshakes.
+            let _ = worker.commands.send(Command::Secure(acceptor.clone()));
+        }
+    }
+
+    /// The certificates; `None` when there is no listener for TLS.
+    pub fn tls_status(&self) -> Option<TlsStatus> {
+        self.tls.status()
     }
 
     /// What the workers have to say, as an iterator that blocks. Given once.

@@ -74,6 +74,34 @@ pub struct PolicyMetrics {
     pub failures: Vec<(Reason, u64)>,
 }
 
+/// Counts of TLS handshakes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HandshakeMetrics {
+    /// Under way now.
+    pub running: u64,
+    /// Done, from the beginning.
+    pub full: u64,
+    /// Done, as the resumption of an earlier session.
+    pub resumed: u64,
+    /// Broken off for want of agreement, or by the client.
+    pub failed: u64,
+    /// Given up because they took too long.
+    pub timed_out: u64,
+    /// Not begun because too many were under way.
+    pub refused: u64,
+}
+
+impl HandshakeMetrics {
+    fn add(&mut self, other: &Self) {
+        self.running += other.running;
+        self.full += other.full;
+        self.resumed += other.resumed;
+        self.failed += other.failed;
+        self.timed_out += other.timed_out;
+        self.refused += other.refused;
+    }
+}
+
 /// Counts of all workers, or of one.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
@@ -87,6 +115,8 @@ pub struct Metrics {
     pub accepted: u64,
     /// Connections that were refused because a worker had too many.
     pub refused: u64,
+    /// TLS handshakes with clients.
+    pub handshakes: HandshakeMetrics,
     /// Exchanges that run now.
     pub running: u64,
     /// Memory of the plugins' virtual machines, in bytes.
@@ -116,6 +146,7 @@ impl Metrics {
         self.connections += other.connections;
         self.accepted += other.accepted;
         self.refused += other.refused;
+        self.handshakes.add(&other.handshakes);
         self.running += other.running;
         self.plugin_memory += other.plugin_memory;
         self.dropped_events += other.dropped_events;

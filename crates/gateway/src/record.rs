@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use polygate_pipeline::{Method, Reason, RequestId, StepRecord, Version};
+use polygate_pipeline::{Method, Reason, RequestId, StepRecord, Tls, Version};
 use serde::{Serialize, Serializer};
 
 /// One exchange.
@@ -17,6 +17,9 @@ pub struct ExchangeRecord {
     pub time: SystemTime,
     /// The client's address.
     pub client: IpAddr,
+    /// Facts of the encryption; `None` on a cleartext connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Arc<Tls>>,
     /// The method as received.
     #[serde(serialize_with = "method_name")]
     pub method: Method,

@@ -102,6 +102,12 @@ impl Server {
         if is_ambiguous(request.target.path()) {
             return Err(Failure::new(Reason::PathRefused));
         }
+        if let (Some(tls), Some(connection)) = (&settings.tls, &track.exchange.client().tls)
+            && tls.refuse_misdirected
+            && !connection.admits(request.target.host())
+        {
+            return Err(Failure::new(Reason::Misdirected));
+        }
         let limit = settings.limits.body.bytes();
         match request.body.length() {
             Some(length) if length > limit => return Err(Failure::new(Reason::BodyTooLarge)),
@@ -254,6 +260,7 @@ impl Track {
             id: *exchange.id(),
             time: exchange.started_at(),
             client: exchange.client().ip,
+            tls: exchange.client().tls.clone(),
             method: exchange.method().clone(),
             host: exchange.target().authority().to_owned(),
             path: exchange.target().path().to_owned(),
@@ -299,7 +306,7 @@ fn forwarded(request: &mut Request, exchange: &Exchange, request_id_header: &str
         Some(before) => [before, b", ", ip.as_bytes()].concat(),
         None => ip.into_bytes(),
     };
-    let proto = if client.tls { "https" } else { "http" };
+    let proto = if client.tls.is_some() { "https" } else { "http" };
     // All of these names are constant or checked, and the values come from parsed parts.
     let _ = headers.set("x-forwarded-for", &chain);
     if headers.known(Known::XForwardedProto).is_none() {

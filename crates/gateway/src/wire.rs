@@ -111,13 +111,24 @@ pub(crate) struct Transfer {
     pulled: u64,
     written: u64,
     stalled: Option<Instant>,
+    /// What was written waits in the encryption still, for room in the socket.
+    unflushed: bool,
 }
 
 impl Transfer {
     /// Sends `body` behind what is in `outbox` already: its head.
     pub(crate) fn new(outbox: Outbox, encoder: Encoder, body: Body) -> Self {
-        let pulled_all = false;
-        Self { outbox, encoder, body, trailers: None, pulled_all, pulled: 0, written: 0, stalled: None }
+        Self {
+            outbox,
+            encoder,
+            body,
+            trailers: None,
+            pulled_all: false,
+            pulled: 0,
+            written: 0,
+            stalled: None,
+            unflushed: false,
+        }
     }
 
     /// The outbox, to be used again; the body is dropped.
@@ -143,6 +154,11 @@ impl Transfer {
     /// Whether the whole body was taken; what is left of it waits in the outbox.
     pub(crate) fn has_pulled_all(&self) -> bool {
         self.pulled_all
+    }
+
+    /// Whether all that was taken is out.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.outbox.is_empty() && !self.unflushed
     }
 
     /// Takes what the body has ready, as far as there is room.
@@ -173,6 +189,7 @@ impl Transfer {
     ) -> Poll<io::Result<()>> {
         let written = self.written;
         let polled = poll_write_all(&mut self.outbox, &mut self.written, stream, cx);
+        self.unflushed = polled.is_pending();
         self.stalled = match (polled.is_pending(), self.stalled) {
             (true, Some(since)) if self.written == written => Some(since),
             (true, _) => Some(Instant::now()),
@@ -191,7 +208,7 @@ impl Transfer {
             if let Err(failure) = self.pull(cx) {
                 return Poll::Ready(Err(Broken::Body(failure)));
             }
-            let idle = self.outbox.is_empty();
+            let idle = self.is_idle();
             if !idle && ready!(self.poll_push(stream, cx)).is_err() {
                 return Poll::Ready(Err(Broken::Write));
             }

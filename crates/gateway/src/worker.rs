@@ -10,11 +10,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
 use crate::deployment::Deployment;
-use crate::downstream::{Listener, Stop};
+use crate::downstream::{Listener, Secure, Stop};
 use crate::events::Events;
 use crate::live::Live;
 use crate::metrics::WorkerMetrics;
 use crate::serve::Server;
+use crate::tls::Acceptor;
 use crate::upstream::Client;
 
 /// What a worker is told.
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Commit,
     /// Drop what was prepared.
     Abort,
+    /// Make new TLS handshakes with this.
+    Secure(Arc<Acceptor>),
     /// Stop, waiting so long for running exchanges.
     Stop(Duration),
 }
@@ -33,6 +36,8 @@ pub(crate) enum Command {
 pub(crate) struct Worker {
     pub(crate) number: usize,
     pub(crate) listener: TcpListener,
+    /// The listener for TLS, when there is one.
+    pub(crate) tls_listener: Option<TcpListener>,
     pub(crate) events: Events,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) xray_sample: u32,
@@ -63,6 +68,8 @@ impl Worker {
         let stop = Stop::default();
         let mut prepared: Option<Live> = None;
         let mut listener = Some(self.listener);
+        let mut tls_listener = self.tls_listener;
+        let mut secure: Option<Secure> = None;
         let mut vitals = tokio::time::interval(VITALS_EVERY);
         vitals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let grace = loop {
@@ -100,12 +107,24 @@ impl Worker {
                     let settings = live.deployment.plan().settings.clone();
                     let (events, metrics) = (self.events.clone(), self.metrics.clone());
                     let first = Server::new(self.number, live, events, metrics.clone(), self.xray_sample);
+                    let spawn = |listener, secure| {
+                        let (service, metrics) = (first.clone(), metrics.clone());
+                        Listener::spawn(listener, secure, service, stop.clone(), metrics, &settings);
+                    };
                     if let Some(listener) = listener.take() {
-                        Listener::spawn(listener, first.clone(), stop.clone(), metrics, &settings);
+                        spawn(listener, None);
+                    }
+                    // What handshakes are made with was told before the first deployment.
+                    if let (Some(listener), Some(secure)) = (tls_listener.take(), &secure) {
+                        spawn(listener, Some(secure.clone()));
                     }
                     server = Some(first);
                 }
                 Some(Command::Abort) => prepared = None,
+                Some(Command::Secure(acceptor)) => match &secure {
+                    Some(secure) => secure.replace(acceptor),
+                    None => secure = Some(Secure::new(acceptor)),
+                },
                 Some(Command::Stop(grace)) => break grace,
                 None => break Duration::ZERO,
             }

@@ -13,7 +13,7 @@ use http::Method;
 use serde::Serialize;
 
 use crate::xray::Xray;
-use crate::{Failure, LogLevel, LogLine, Reason, Services, StepRecord, Target, Version};
+use crate::{Failure, LogLevel, LogLine, Reason, Services, StepRecord, Target, Tls, Version};
 
 /// A request's id: a version 4 UUID in its 36-character form, or what a trusted client sent in its place.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,17 +76,17 @@ impl Serialize for RequestId {
     }
 }
 
-/// Who sent the request.
-#[derive(Debug, Clone, Copy)]
+/// Who sent the request. Cloning it is cheap.
+#[derive(Debug, Clone)]
 pub struct Client {
     /// The address to act on: the peer's, or what a trusted proxy says.
     pub ip: IpAddr,
-    /// The other end of the connection.
+    /// The other end of the connection, as the PROXY protocol has it where that is spoken.
     pub peer: SocketAddr,
-    /// Our end of the connection.
+    /// Our end of the connection, as the PROXY protocol has it where that is spoken.
     pub local: SocketAddr,
-    /// Whether the connection is encrypted.
-    pub tls: bool,
+    /// Facts of the encryption; `None` on a cleartext connection.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// What plugins may know of the route that matched.

@@ -65,6 +65,8 @@ reasons! {
     BadRequest = "bad_request", 400, Downstream;
     /// The path has an ambiguous form that the route does not take.
     PathRefused = "path_refused", 400, Downstream;
+    /// The request is for a host that the connection was not made for and its certificate is not good for.
+    Misdirected = "misdirected", 421, Downstream;
     /// The request line is longer than the limit.
     UriTooLong = "uri_too_long", 414, Downstream;
     /// The head has more fields or bytes than the limit.

@@ -20,6 +20,7 @@ mod record;
 mod services;
 mod shared_body;
 mod target;
+mod tls;
 mod world;
 mod xray;
 
@@ -38,4 +39,5 @@ pub use message::{Request, Response, Version};
 pub use record::{Edit, StepRecord, Verdict};
 pub use services::{LogLevel, LogLine, LogSink, MAX_BACKGROUND_TASKS, Outbound, OutboundOptions, Services};
 pub use target::{InvalidTarget, Scheme, Target};
+pub use tls::{CertificateNames, ClientCertificate, Fingerprint, SubjectName, Tls, TlsVersion};
 pub use world::{Instance, PluginRef, PolicySpec, Program, Project, Role, World};

@@ -6,6 +6,7 @@
 mod pattern;
 mod settings;
 mod template;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub use settings::{
     AccessLog, Connection, Limits, Listen, LogFormat, LogSettings, Outbound, Settings, Timeouts, Upstream,
 };
 pub use template::{Expression, Template, TemplateError, Variables};
+pub use tls::{CertificateFiles, ClientAuth, Tls};
 
 /// One gateway's configuration, whole and valid.
 #[derive(Debug, Clone)]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use polygate_pipeline::{Budget, ByteSize, Target};
 
+use crate::Tls;
+
 /// What is not per route.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -21,6 +23,8 @@ pub struct Settings {
     pub connection: Connection,
     /// Named upstreams.
     pub upstreams: Vec<Upstream>,
+    /// Encryption towards clients; `None` when there is no listener for it.
+    pub tls: Option<Tls>,
     /// What plugins may reach.
     pub outbound: Outbound,
     /// Logging.
@@ -34,6 +38,8 @@ pub struct Settings {
 pub struct Listen {
     /// Address of the listener. Default 127.0.0.1:8080.
     pub address: SocketAddr,
+    /// Address of the listener for TLS; `None` when there is none.
+    pub tls_address: Option<SocketAddr>,
     /// Address of the admin API; `None` when it is off. Default 127.0.0.1:8081.
     pub admin: Option<SocketAddr>,
     /// Worker threads; `None` means one a core.
@@ -48,6 +54,7 @@ impl Default for Listen {
     fn default() -> Self {
         Self {
             address: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls_address: None,
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 8081))),
             workers: None,
             trusted_proxies: Vec::new(),
@@ -73,6 +80,8 @@ pub struct Limits {
     pub drain: ByteSize,
     /// Connections of one worker. Beyond: closed at once. Default 20,000.
     pub connections: usize,
+    /// TLS handshakes under way on one worker. Beyond: closed at once. Default 2,000.
+    pub handshakes: usize,
 }
 
 impl Default for Limits {
@@ -85,6 +94,7 @@ impl Default for Limits {
             body: ByteSize::mib(100),
             drain: ByteSize::kib(64),
             connections: 20_000,
+            handshakes: 2_000,
         }
     }
 }
@@ -92,6 +102,8 @@ impl Default for Limits {
 /// How long clients may take, and how long a stop waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
+    /// From a connection's beginning to the end of its TLS handshake. Default 10 s.
+    pub handshake: Duration,
     /// From a connection's or request's first byte to its whole head. Default 10 s.
     pub head: Duration,
     /// A pause within a request's body. Default 30 s.
@@ -107,6 +119,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             body: Duration::from_secs(30),
             write: Duration::from_secs(30),

@@ -5,15 +5,17 @@ use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use polygate_gateway::{Histogram, Metrics};
+use polygate_gateway::{Histogram, Metrics, TlsStatus};
 
 use crate::state::{Deployments, State, resident_memory};
 
 /// All metrics of the process.
 pub(super) fn text(state: &State) -> String {
-    let metrics = state.gateway().as_ref().map(|gateway| gateway.metrics()).unwrap_or_default();
+    let running = state.gateway();
+    let metrics = running.as_ref().map(|gateway| gateway.metrics()).unwrap_or_default();
     let mut out = String::new();
     gateway(&mut out, &metrics);
+    tls(&mut out, &metrics, running.as_ref().and_then(|gateway| gateway.tls_status()).as_ref());
     process(&mut out, state, &state.deployments());
     out
 }
@@ -87,6 +89,45 @@ fn gateway(out: &mut String, metrics: &Metrics) {
         family(out, name, kind, help);
         sample(out, name, "", value);
     }
+}
+
+/// Handshakes, and how long certificates are good for.
+fn tls(out: &mut String, metrics: &Metrics, tls: Option<&TlsStatus>) {
+    let handshakes = &metrics.handshakes;
+    family(out, "polygate_tls_handshakes_total", "counter", "TLS handshakes with clients, by outcome.");
+    for (outcome, count) in [
+        ("full", handshakes.full),
+        ("resumed", handshakes.resumed),
+        ("failed", handshakes.failed),
+        ("timeout", handshakes.timed_out),
+        ("refused", handshakes.refused),
+    ] {
+        sample(out, "polygate_tls_handshakes_total", &labels(&[("outcome", outcome)]), count);
+    }
+    let help = "TLS handshakes with clients that are under way.";
+    family(out, "polygate_tls_handshakes_running", "gauge", help);
+    sample(out, "polygate_tls_handshakes_running", "", handshakes.running);
+    let Some(tls) = tls else { return };
+    let help = "When a certificate in use expires, in seconds since 1970.";
+    family(out, "polygate_certificate_expiry_timestamp_seconds", "gauge", help);
+    for certificate in &tls.certificates {
+        let name = certificate.names.first().map_or("", String::as_str);
+        let file = certificate.file.display().to_string();
+        let expiry = certificate.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let labels = labels(&[("name", name), ("file", &file)]);
+        sample(out, "polygate_certificate_expiry_timestamp_seconds", &labels, expiry.as_secs());
+    }
+    family(out, "polygate_certificate_refreshes_total", "counter", "New files of certificates, by outcome.");
+    for (outcome, count) in [("ok", tls.refreshed), ("refused", tls.refusals)] {
+        sample(out, "polygate_certificate_refreshes_total", &labels(&[("outcome", outcome)]), count);
+    }
+    family(
+        out,
+        "polygate_certificates_stale",
+        "gauge",
+        "1 while the newest files of certificates are refused.",
+    );
+    sample(out, "polygate_certificates_stale", "", u8::from(tls.refused.is_some()));
 }
 
 fn process(out: &mut String, state: &State, deployments: &Deployments) {

@@ -1,6 +1,8 @@
 //! The admin API's JSON.
 
-use polygate_gateway::ExchangeRecord;
+use std::net::SocketAddr;
+
+use polygate_gateway::{ExchangeRecord, TlsStatus};
 use polygate_plan::Plan;
 use serde_json::{Value, json};
 
@@ -42,6 +44,7 @@ pub(super) fn status(state: &State) -> Value {
         "uptime_s": state.started.elapsed().as_secs(),
         "stopping": state.is_stopping(),
         "address": gateway.as_ref().map(|gateway| gateway.address().to_string()),
+        "tls": gateway.as_ref().and_then(|gateway| Some(tls(gateway.tls_address()?, &gateway.tls_status()?))),
         "workers": gateway.as_ref().map_or(0, |gateway| gateway.workers()),
         "connections": metrics.connections,
         "exchanges_running": metrics.running,
@@ -49,6 +52,30 @@ pub(super) fn status(state: &State) -> Value {
         "refused": refused,
         "reloads": { "ok": deployments.reloaded, "refused": deployments.refusals },
         "memory": { "resident_bytes": resident_memory(), "plugins_bytes": metrics.plugin_memory },
+    })
+}
+
+fn tls(address: SocketAddr, tls: &TlsStatus) -> Value {
+    let certificates: Vec<Value> = tls
+        .certificates
+        .iter()
+        .map(|certificate| {
+            json!({
+                "file": certificate.file,
+                "names": certificate.names,
+                "not_after": rfc3339(certificate.not_after),
+            })
+        })
+        .collect();
+    let refused = tls
+        .refused
+        .as_ref()
+        .map(|(at, diagnostics)| json!({ "at": rfc3339(*at), "diagnostics": diagnostics }));
+    json!({
+        "address": address.to_string(),
+        "certificates": certificates,
+        "refused": refused,
+        "refreshes": { "ok": tls.refreshed, "refused": tls.refusals },
     })
 }
 

@@ -2,13 +2,14 @@
 //!
 //! Every line has `time` (RFC 3339, UTC), `type` and `level`.
 //! - `type: "access"`: one exchange: `id`, `client`, `method`, `host`, `path` (no query), `version`, `route` (null when
-//!   none matched), `status`, `reason`, `duration_us`, `received` and `sent` (body bytes), `upstream`, and when it
-//!   failed `policy` and `error`. Its level is `error` for 5xx and `info` otherwise.
+//!   none matched), `status`, `reason`, `duration_us`, `received` and `sent` (body bytes), `upstream`, on an encrypted
+//!   connection `tls` (version, cipher, name asked for, facts of the client's certificate), and when it failed
+//!   `policy` and `error`. Its level is `error` for 5xx and `info` otherwise.
 //! - `type: "log"`: what a plugin says: `message`, `id` of the exchange, `policy`, `fields`.
 //! - `type: "gateway"`: what the gateway says about itself: `message`.
 
 use polygate_gateway::ExchangeRecord;
-use polygate_pipeline::LogLine;
+use polygate_pipeline::{LogLine, Tls};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -21,6 +22,8 @@ struct AccessLine<'a> {
     level: &'static str,
     id: &'a str,
     client: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<&'a Tls>,
     method: &'a str,
     host: &'a str,
     path: &'a str,
@@ -61,6 +64,7 @@ pub(super) fn exchange(record: &ExchangeRecord, text: &mut String) {
             level: if record.status >= 500 { "error" } else { "info" },
             id: record.id.as_str(),
             client: record.client.to_string(),
+            tls: record.tls.as_deref(),
             method: record.method.as_str(),
             host: &record.host,
             path: &record.path,

@@ -11,6 +11,7 @@ fn record(id: &str, path: &str, status: u16, reason: Reason) -> Box<ExchangeReco
         id: RequestId::from_text(id.as_bytes()).unwrap(),
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_323_045_678),
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        tls: None,
         method: Method::GET,
         host: "localhost:8080".to_owned(),
         path: path.to_owned(),

@@ -16,6 +16,7 @@ pub(super) struct Banner<'a> {
     pub(super) state: &'a State,
     pub(super) plan: &'a Plan,
     pub(super) address: SocketAddr,
+    pub(super) tls: Option<SocketAddr>,
     pub(super) workers: usize,
     pub(super) admin: Option<SocketAddr>,
     pub(super) echo: Option<SocketAddr>,
@@ -45,13 +46,16 @@ impl Banner<'_> {
                 if hint.is_empty() { String::new() } else { format!("  {}", paint.on(Look::Dim, hint)) };
             let _ = writeln!(out, "  {name} {}{hint}", paint.on(look, text));
         };
-        let url = reachable(self.address);
+        let url = reachable("http", self.address);
         row("gateway", Look::Green, &url, "");
+        if let Some(tls) = self.tls {
+            row("tls", Look::Green, &reachable("https", tls), "");
+        }
         if let Some(admin) = self.admin {
-            row("admin", Look::Cyan, &reachable(admin), "/status /routes /exchanges /metrics");
+            row("admin", Look::Cyan, &reachable("http", admin), "/status /routes /exchanges /metrics");
         }
         if let Some(echo) = self.echo {
-            row("echo", Look::Cyan, &reachable(echo), "an upstream that answers with what it got");
+            row("echo", Look::Cyan, &reachable("http", echo), "an upstream that answers with what it got");
         }
         if let Some(path) = self.first_path() {
             row("try", Look::Bold, &format!("curl -i {url}{path}"), "");
@@ -69,6 +73,7 @@ impl Banner<'_> {
         let fields = json!({
             "version": self.state.version,
             "address": self.address.to_string(),
+            "tls": self.tls.map(|tls| tls.to_string()),
             "admin": self.admin.map(|admin| admin.to_string()),
             "project": self.state.project,
             "deployment": deployment,
@@ -90,10 +95,10 @@ impl Banner<'_> {
 }
 
 /// A URL that works on this machine.
-fn reachable(address: SocketAddr) -> String {
+fn reachable(scheme: &str, address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
-        format!("http://localhost:{}", address.port())
+        format!("{scheme}://localhost:{}", address.port())
     } else {
-        format!("http://{address}")
+        format!("{scheme}://{address}")
     }
 }

@@ -18,6 +18,7 @@ mod routes;
 mod schema;
 mod settings;
 mod source;
+mod tls;
 mod toml_file;
 mod tree;
 mod yaml;

@@ -1,9 +1,9 @@
 //! `polygate.toml` and `zuplo.jsonc`: what is not per route.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use polygate_pipeline::{Budget, Diagnostic, Target, is_token};
+use polygate_pipeline::{Budget, Diagnostic, Span, Target, is_token};
 use polygate_plan::{self as plan, AccessLog, LogFormat, Settings};
 
 use crate::check::decode;
@@ -13,6 +13,7 @@ use crate::raw::settings as raw;
 use crate::raw::settings::SettingsFile;
 use crate::schema;
 use crate::source::{MAX_FILE, Project, Syntax};
+use crate::tls;
 use crate::tree::{Node, child};
 
 /// The settings' file.
@@ -40,6 +41,7 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     let mut settings = Settings::default();
     let listen = &mut settings.listen;
     set(&mut listen.address, file.listen.address.map(|address| address.0));
+    listen.tls_address = file.listen.tls_address.map(|address| address.0);
     listen.workers = file.listen.workers;
     listen.trusted_proxies = file.listen.trusted_proxies.iter().map(|ip| ip.0).collect();
     if let Some(name) = file.listen.request_id_header {
@@ -51,6 +53,8 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
         }
         listen.request_id_header = name;
     }
+    settings.tls = tls::load(project, file.tls, &settings.listen, &tree);
+    let listen = &mut settings.listen;
     match file.admin.address {
         Some(raw::AddressOrOff::On(address)) => listen.admin = Some(address.0),
         Some(raw::AddressOrOff::Off(_)) => listen.admin = None,
@@ -58,6 +62,7 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     }
     apply_limits(&mut settings.limits, &file.limits);
     let (to, from) = (&mut settings.timeouts, &file.timeouts);
+    set(&mut to.handshake, from.handshake.map(|d| d.0));
     set(&mut to.head, from.head.map(|d| d.0));
     set(&mut to.body, from.body.map(|d| d.0));
     set(&mut to.write, from.write.map(|d| d.0));
@@ -147,6 +152,7 @@ fn apply_limits(to: &mut plan::Limits, from: &raw::Limits) {
     set(&mut to.body, from.body.map(|size| size.0));
     set(&mut to.drain, from.drain.map(|size| size.0));
     set(&mut to.connections, from.connections);
+    set(&mut to.handshakes, from.handshakes);
 }
 
 /// `place` is where the connection is written, and its field path.
@@ -162,16 +168,25 @@ fn apply_connection(
     set(&mut to.keep_alive, from.keep_alive.map(|d| d.0));
     set(&mut to.pool, from.pool);
     if let Some(file) = from.ca_file {
-        let path = project.root.join(&file);
-        project.files.push(path.clone());
-        if let Some(problem) = bad_authorities(&path, &file) {
-            let node = place.0.get("ca-file").unwrap_or(place.0);
-            let problem = problem.at(FILE, Some(node.span)).field(child(place.1, "ca-file"));
-            project
-                .report(problem.expected("a PEM file with certificates, relative to the project's folder"));
-        }
-        to.ca_file = Some(path);
+        let node = place.0.get("ca-file").unwrap_or(place.0);
+        to.ca_file = Some(authorities(project, &file, Some(node.span), child(place.1, "ca-file")));
     }
+}
+
+/// The path of a file of authorities; what is wrong with it is reported.
+pub(crate) fn authorities(
+    project: &mut Project<'_>,
+    written: &str,
+    span: Option<Span>,
+    field: String,
+) -> PathBuf {
+    let path = project.root.join(written);
+    project.files.push(path.clone());
+    if let Some(problem) = bad_authorities(&path, written) {
+        let problem = problem.at(FILE, span).field(field);
+        project.report(problem.expected("a PEM file with certificates, relative to the project's folder"));
+    }
+    path
 }
 
 /// What is wrong with a file of authorities, as far as it is seen without parsing certificates.

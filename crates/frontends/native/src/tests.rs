@@ -3,6 +3,7 @@
 mod accepted;
 mod refused;
 mod schemas;
+mod tls;
 
 use std::fmt::Write as _;
 

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -15,13 +14,13 @@ use polygate_pipeline::{
     Body, Client, Failure, Frame, Reason, Request, Response, Scheme, StatusCode, Version,
 };
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Common;
 use super::body::RequestBody;
 use super::state::{Shared, State};
 use super::stop::Open;
+use super::transport::Transport;
 use crate::service::{End, Finish, Refusal, Service};
 use crate::wire::{Deadline, Transfer, take_whole};
 
@@ -34,18 +33,10 @@ const LAST_CHANCE: Duration = Duration::from_millis(500);
 /// Bytes that are read and thrown away while a connection is being closed.
 const LINGER_BYTES: usize = 256 << 10;
 
-/// Serves a connection to its end.
-pub(super) async fn serve<S: Service>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    common: Rc<Common<S>>,
-    open: Open,
-) {
-    let Ok(local) = stream.local_addr() else { return };
-    // Responses leave in as few writes as they can; waiting for acknowledgements only delays them.
-    let _ = stream.set_nodelay(true);
-    let client = Client { ip: peer.ip().to_canonical(), peer, local, tls: false };
-    let origin = Origin { scheme: Scheme::Http, authority: local.to_string() };
+/// Serves a connection of `client` to its end.
+pub(super) async fn serve<S: Service>(stream: Transport, client: Client, common: Rc<Common<S>>, open: Open) {
+    let scheme = if client.tls.is_some() { Scheme::Https } else { Scheme::Http };
+    let origin = Origin { scheme, authority: client.local.to_string() };
     let state = Rc::new(RefCell::new(State::new(stream, common.limits)));
     let mut connection = Connection {
         common,
@@ -55,6 +46,7 @@ pub(super) async fn serve<S: Service>(
         parser: RequestParser::new(),
         deadline: Deadline::default(),
         outbox: Outbox::new(),
+        cut_short: false,
     };
     poll_fn(|cx| {
         open.wake_on_stop(cx.waker());
@@ -77,9 +69,14 @@ pub(super) async fn serve<S: Service>(
         }
         first = false;
     }
-    if Rc::strong_count(&state) > 2 {
+    let held = Rc::strong_count(&state) > 2;
+    let stream = &mut state.borrow_mut().stream;
+    if !connection.cut_short {
+        stream.say_goodbye();
+    }
+    if held {
         // A body that somebody still holds must not keep the socket open.
-        let _ = socket2::SockRef::from(&state.borrow().stream).shutdown(std::net::Shutdown::Both);
+        stream.cut();
     }
 }
 
@@ -91,6 +88,8 @@ struct Connection<S> {
     parser: RequestParser,
     deadline: Deadline,
     outbox: Outbox,
+    /// A response broke off: what was sent must not look whole.
+    cut_short: bool,
 }
 
 /// What came next on a connection.
@@ -148,7 +147,7 @@ impl<S: Service> Connection<S> {
         let request = self.request(head);
         let answered = {
             let Self { common, state, deadline, .. } = self;
-            let mut call = pin!(common.service.call(request, self.client));
+            let mut call = pin!(common.service.call(request, self.client.clone()));
             let body_pause = common.timeouts.body;
             poll_fn(|cx| {
                 state.borrow_mut().set_task(cx.waker());
@@ -190,7 +189,7 @@ impl<S: Service> Connection<S> {
     /// Answers what is no request, and closes.
     async fn refuse(&mut self, failure: Failure) {
         let refusal = Refusal { failure, method: None, target: None };
-        let (response, finish) = self.common.service.refuse(refusal, self.client);
+        let (response, finish) = self.common.service.refuse(refusal, self.client.clone());
         self.state.borrow_mut().begin(Framing::Empty, false);
         self.respond(&Method::GET, Version::Http11, false, response, finish).await;
         self.linger().await;
@@ -234,10 +233,10 @@ impl<S: Service> Connection<S> {
         finish.finish(End { received, sent: transfer.sent(), failure });
         self.outbox = transfer.into_outbox();
         if !done {
+            self.cut_short = true;
             if framing == Framing::Close {
                 // Only a reset tells the client that this is not the end of the body.
-                let state = self.state.borrow();
-                let _ = socket2::SockRef::from(&state.stream).set_linger(Some(Duration::ZERO));
+                self.state.borrow().stream.reset_on_close();
             }
             return false;
         }
@@ -280,7 +279,7 @@ impl<S: Service> Connection<S> {
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(closed().source(error))),
                     Poll::Pending => true,
                 };
-                let starved = transfer.outbox.is_empty();
+                let starved = transfer.is_idle();
                 if starved && transfer.has_pulled_all() {
                     return Poll::Ready(Ok(()));
                 }

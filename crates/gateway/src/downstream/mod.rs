@@ -1,10 +1,12 @@
 //! Connections from clients: accepting them, one task each, and stopping them.
 
+mod arrival;
 mod body;
 mod connection;
 mod date;
 mod state;
 mod stop;
+mod transport;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -16,6 +18,7 @@ use polygate_http1::Limits;
 use polygate_plan::{Settings, Timeouts};
 use tokio::net::TcpStream;
 
+pub(crate) use self::arrival::Secure;
 pub(crate) use self::stop::Stop;
 use crate::metrics::WorkerMetrics;
 use crate::service::Service;
@@ -35,6 +38,8 @@ struct Common<S> {
     /// Unread bytes of a request's body that are drained so that the connection can be kept.
     drain: u64,
     timeouts: Timeouts,
+    /// TLS handshakes that may be under way.
+    handshakes: usize,
     date: date::DateCache,
 }
 
@@ -42,9 +47,11 @@ struct Common<S> {
 pub(crate) struct Listener;
 
 impl Listener {
-    /// Starts accepting, until `stop`. Counts connections in `metrics` (accepted, refused, connections).
+    /// Starts accepting, until `stop`. Counts connections in `metrics` (accepted, refused, connections). With `secure`
+    /// connections are encrypted.
     pub(crate) fn spawn<S: Service + Clone>(
         listener: TcpListener,
+        secure: Option<Secure>,
         service: S,
         stop: Stop,
         metrics: WorkerMetrics,
@@ -65,6 +72,7 @@ impl Listener {
             },
             drain: limits.drain.bytes(),
             timeouts: settings.timeouts,
+            handshakes: limits.handshakes,
             date: date::DateCache::default(),
         });
         let most = limits.connections;
@@ -74,7 +82,7 @@ impl Listener {
             Ok(listener) => {
                 let listening = common.stop.listening();
                 tokio::task::spawn_local(async move {
-                    accept(listener, common, most).await;
+                    accept(listener, secure, common, most).await;
                     drop(listening);
                 });
             }
@@ -83,14 +91,20 @@ impl Listener {
     }
 }
 
-async fn accept<S: Service>(listener: tokio::net::TcpListener, common: Rc<Common<S>>, most: usize) {
+async fn accept<S: Service>(
+    listener: tokio::net::TcpListener,
+    secure: Option<Secure>,
+    common: Rc<Common<S>>,
+    most: usize,
+) {
+    let secure = secure.as_ref();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = common.stop.stopped() => break,
         };
         match accepted {
-            Ok((stream, peer)) => admit(stream, peer, &common, most),
+            Ok((stream, peer)) => admit(stream, peer, secure, &common, most),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept");
@@ -102,23 +116,35 @@ async fn accept<S: Service>(listener: tokio::net::TcpListener, common: Rc<Common
     tokio::task::yield_now().await;
     for _ in 0..MAX_LATE {
         match listener.accept().now_or_never() {
-            Some(Ok((stream, peer))) => admit(stream, peer, &common, most),
+            Some(Ok((stream, peer))) => admit(stream, peer, secure, &common, most),
             Some(Err(error)) if is_of_one_connection(&error) => {}
             _ => return,
         }
     }
 }
 
-fn admit<S: Service>(stream: TcpStream, peer: SocketAddr, common: &Rc<Common<S>>, most: usize) {
+fn admit<S: Service>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    secure: Option<&Secure>,
+    common: &Rc<Common<S>>,
+    most: usize,
+) {
     let full = common.stop.connections() >= most;
     common.metrics.with(|metrics| {
         metrics.accepted += 1;
         metrics.refused += u64::from(full);
     });
-    if !full {
-        let open = common.stop.open(common.metrics.clone());
-        tokio::task::spawn_local(connection::serve(stream, peer, common.clone(), open));
+    if full {
+        return;
     }
+    let open = common.stop.open(common.metrics.clone());
+    match secure {
+        None => tokio::task::spawn_local(arrival::plain(stream, peer, common.clone(), open)),
+        Some(secure) => {
+            tokio::task::spawn_local(arrival::encrypted(stream, peer, secure.clone(), common.clone(), open))
+        }
+    };
 }
 
 /// Errors of the connection that would have been accepted, not of the listener.
@@ -129,3 +155,5 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

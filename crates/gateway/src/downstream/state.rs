@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use polygate_http1::{Decoded, Decoder, Framing, Limits, Outbox, encode};
 use polygate_pipeline::{Failure, Frame, Reason};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::transport::Transport;
 use crate::wire::{ReadBuffer, poll_write_all};
 
 /// While an exchange runs, at most so many bytes of what follows are read ahead, to notice a client that goes away.
@@ -25,7 +25,7 @@ const LEAST_RATE: u64 = 240;
 pub(super) type Shared = Rc<RefCell<State>>;
 
 pub(super) struct State {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Transport,
     pub(super) buffer: ReadBuffer,
     limits: Limits,
     /// Of the current request's body.
@@ -47,12 +47,14 @@ pub(super) struct State {
     /// The client waits for `100 Continue`, and no part of a final response was sent.
     continue_owed: bool,
     interim: Outbox,
+    /// What was written of it may wait in the encryption still.
+    interim_waits: bool,
     /// Bytes of the body that were read.
     pub(super) received: u64,
 }
 
 impl State {
-    pub(super) fn new(stream: TcpStream, limits: Limits) -> Self {
+    pub(super) fn new(stream: Transport, limits: Limits) -> Self {
         Self {
             stream,
             buffer: ReadBuffer::default(),
@@ -67,6 +69,7 @@ impl State {
             eof: false,
             continue_owed: false,
             interim: Outbox::new(),
+            interim_waits: false,
             received: 0,
         }
     }
@@ -204,11 +207,14 @@ impl State {
 
     /// Writes an interim response that is under way.
     pub(super) fn poll_interim(&mut self) -> Poll<io::Result<()>> {
-        if self.interim.is_empty() {
+        if self.interim.is_empty() && !self.interim_waits {
             return Poll::Ready(Ok(()));
         }
         let task = self.task.clone();
-        poll_write_all(&mut self.interim, &mut 0, &mut self.stream, &mut Context::from_waker(&task))
+        let polled =
+            poll_write_all(&mut self.interim, &mut 0, &mut self.stream, &mut Context::from_waker(&task));
+        self.interim_waits = polled.is_pending();
+        polled
     }
 }
 

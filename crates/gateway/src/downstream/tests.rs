@@ -13,17 +13,28 @@ use tokio::time::timeout;
 use super::*;
 use crate::service::{End, Finish, Refusal};
 
-type Handler = Rc<dyn Fn(Request) -> LocalBoxFuture<'static, Response>>;
+type Handler = Rc<dyn Fn(Request, Client) -> LocalBoxFuture<'static, Response>>;
 type Ends = Rc<RefCell<Vec<(u64, u64, Option<Reason>)>>>;
 
 #[derive(Clone)]
-struct Fake {
+pub(super) struct Fake {
     handler: Handler,
     ends: Ends,
     dropped: Rc<Cell<usize>>,
 }
 
-struct Recorder(Ends);
+impl Fake {
+    /// Answers by what is known of the client.
+    pub(super) fn of_client(answer: impl Fn(Request, Client) -> Response + 'static) -> Self {
+        let handler: Handler = Rc::new(move |request, client| {
+            let response = answer(request, client);
+            Box::pin(async { response })
+        });
+        Self { handler, ends: Ends::default(), dropped: Rc::default() }
+    }
+}
+
+pub(super) struct Recorder(Ends);
 
 impl Finish for Recorder {
     fn finish(self, end: End) {
@@ -43,9 +54,9 @@ impl Drop for Guard {
 impl Service for Fake {
     type Finish = Recorder;
 
-    async fn call(&self, request: Request, _client: Client) -> (Response, Recorder) {
+    async fn call(&self, request: Request, client: Client) -> (Response, Recorder) {
         let mut guard = Guard(self.dropped.clone(), false);
-        let response = (self.handler)(request).await;
+        let response = (self.handler)(request, client).await;
         guard.1 = true;
         (response, Recorder(self.ends.clone()))
     }
@@ -74,9 +85,9 @@ where
     let address = listener.local_addr().unwrap();
     let (stop, metrics, ends) = (Stop::default(), WorkerMetrics::default(), Ends::default());
     let dropped = Rc::new(Cell::new(0));
-    let handler: Handler = Rc::new(move |request| Box::pin(handler(request)));
+    let handler: Handler = Rc::new(move |request, _| Box::pin(handler(request)));
     let service = Fake { handler, ends: ends.clone(), dropped: dropped.clone() };
-    Listener::spawn(listener, service, stop.clone(), metrics.clone(), &settings);
+    Listener::spawn(listener, None, service, stop.clone(), metrics.clone(), &settings);
     Gate { address, stop, ends, dropped, metrics }
 }
 
@@ -87,7 +98,7 @@ where
     gate_with(Settings::default(), handler)
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(super) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let within = async { timeout(Duration::from_secs(20), test).await.expect("the test hangs") };
     tokio::task::LocalSet::new().block_on(&runtime, within);

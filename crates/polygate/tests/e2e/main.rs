@@ -10,4 +10,5 @@ mod policies;
 mod reload;
 mod stop;
 mod streaming;
+mod tls;
 mod upstreams;

@@ -8,3 +8,4 @@ pub(crate) mod policies;
 pub(crate) mod routes;
 pub(crate) mod settings;
 pub(crate) mod text;
+pub(crate) mod tls;

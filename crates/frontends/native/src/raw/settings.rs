@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::policies::OnFailureName;
 use super::text::{Address, Duration, Ip, Size};
+use super::tls::Tls;
 
 /// What is not per route: `polygate.toml`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -16,6 +17,8 @@ use super::text::{Address, Duration, Ip, Size};
 pub(crate) struct SettingsFile {
     /// Where clients connect, and whom to believe.
     pub(crate) listen: Listen,
+    /// How connections to `listen.tls-address` are encrypted.
+    pub(crate) tls: Tls,
     /// The admin API.
     pub(crate) admin: Admin,
     /// Caps on what clients send and on how many there are.
@@ -42,6 +45,8 @@ pub(crate) struct SettingsFile {
 pub(crate) struct Listen {
     /// Address of the listener. Default 127.0.0.1:8080.
     pub(crate) address: Option<Address>,
+    /// Address of the listener for TLS. Default: none.
+    pub(crate) tls_address: Option<Address>,
     /// Worker threads. Default: one a core.
     #[schemars(range(min = 1, max = 1024))]
     pub(crate) workers: Option<usize>,
@@ -89,12 +94,16 @@ pub(crate) struct Limits {
     pub(crate) drain: Option<Size>,
     /// Connections of one worker. Default 20000; beyond, closed at once.
     pub(crate) connections: Option<usize>,
+    /// TLS handshakes under way on one worker. Default 2000; beyond, closed at once.
+    pub(crate) handshakes: Option<usize>,
 }
 
 /// How long clients may take, and how long a stop waits.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Timeouts {
+    /// From a connection's beginning to the end of its TLS handshake. Default 10s.
+    pub(crate) handshake: Option<Duration>,
     /// From a request's first byte to its whole head. Default 10s.
     pub(crate) head: Option<Duration>,
     /// A pause within a request's body. Default 30s.

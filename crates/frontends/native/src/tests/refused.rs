@@ -182,14 +182,14 @@ url = "b:1"
 [listn]
 "#;
     let expected = r#"
-polygate.toml:3:1+6 error[unknown-field] listen.adress: unknown field "adress" | one of address, workers, trusted-proxies, request-id-header | address?
+polygate.toml:3:1+6 error[unknown-field] listen.adress: unknown field "adress" | one of address, tls-address, workers, trusted-proxies, request-id-header | address?
 polygate.toml:4:11+11 error[bad-value] listen.address: "localhost" cannot be read | an address such as 127.0.0.1:8080 or [::1]:8080
 polygate.toml:5:11+1 error[out-of-range] listen.workers: 0 is out of range | a number from 1 to 1024
 polygate.toml:8:11+4 error[bad-value] admin.address: true is not possible here | one of false
 polygate.toml:10:7+5 error[bad-value] limits.uri: "8KB" cannot be read | a size such as 64KiB, 16MiB or 1GiB, or a number of bytes
 polygate.toml:12:8+1 error[wrong-type] timeouts.idle: a number stands here | a duration such as 50ms, 5s, 1m or 1h
 polygate.toml:14:10+5 error[bad-value] log.format: "jsn" is not possible here | one of pretty, json | json?
-polygate.toml:18:2+5 error[unknown-field] listn: unknown field "listn" | one of listen, admin, limits, timeouts, budget, connection, upstreams, outbound, log, dev | listen?
+polygate.toml:18:2+5 error[unknown-field] listn: unknown field "listn" | one of listen, tls, admin, limits, timeouts, budget, connection, upstreams, outbound, log, dev | listen?
 "#;
     refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
     let expected = r#"

@@ -231,7 +231,7 @@ impl Gate {
             id: RequestId::from_random(7),
             started: Instant::now(),
             started_at: SystemTime::now(),
-            client: Client { ip: address.ip(), peer: address, local: address, tls: false },
+            client: Client { ip: address.ip(), peer: address, local: address, tls: None },
             method: request.method.clone(),
             target: request.target.clone(),
             version: Version::Http11,

@@ -74,7 +74,7 @@ impl Rig {
             id: RequestId::from_random(1),
             started: Instant::now(),
             started_at: std::time::SystemTime::now(),
-            client: Client { ip: "127.0.0.1".parse().unwrap(), peer, local: peer, tls: false },
+            client: Client { ip: "127.0.0.1".parse().unwrap(), peer, local: peer, tls: None },
             method: Method::GET,
             target: target("http://gate/"),
             version: Version::Http11,

@@ -1,0 +1,80 @@
+//! `[tls]`: what is taken, and what is refused.
+
+use polygate_pipeline::TlsVersion;
+use polygate_plan::ClientAuth;
+
+use super::{built_in, get, loaded, routes, shown};
+use crate::Loaded;
+
+fn settings(text: &str) -> Loaded {
+    let routes = routes(&[("/", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let authorities = "-----BEGIN CERTIFICATE-----\n";
+    loaded(&[("config/a.oas.json", &routes), ("polygate.toml", text), ("ca.pem", authorities)], &[])
+}
+
+#[test]
+fn tls_is_read() {
+    let loaded = settings(
+        r#"
+        [listen]
+        tls-address = "0.0.0.0:443"
+        [limits]
+        handshakes = 7
+        [timeouts]
+        handshake = "3s"
+        [tls]
+        min-version = "1.3"
+        http2 = false
+        client-auth = "required"
+        client-ca = "ca.pem"
+        refuse-misdirected = false
+        [[tls.certificates]]
+        cert = "tls/a.pem"
+        key = "tls/a.key"
+        [[tls.certificates]]
+        cert = "/etc/tls/b.pem"
+        key = "/etc/tls/b.key"
+    "#,
+    );
+    assert_eq!(shown(&loaded.diagnostics), "");
+    let plan = loaded.plan.unwrap();
+    assert_eq!(plan.settings.listen.tls_address.unwrap().port(), 443);
+    assert_eq!((plan.settings.limits.handshakes, plan.settings.timeouts.handshake.as_secs()), (7, 3));
+    let tls = plan.settings.tls.unwrap();
+    assert_eq!((tls.min_version, tls.http2, tls.refuse_misdirected), (TlsVersion::Tls13, false, false));
+    assert_eq!(tls.client_auth, ClientAuth::Required(plan.root.join("ca.pem")));
+    assert_eq!(tls.certificates[0].cert, plan.root.join("tls/a.pem"));
+    assert_eq!(tls.certificates[1].key.to_str(), Some("/etc/tls/b.key"));
+    assert!(loaded.files.contains(&tls.certificates[0].key), "{:?}", loaded.files);
+    assert!(settings("").plan.unwrap().settings.tls.is_none());
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused() {
+    for (text, expected) in [
+        (
+            "[tls]\nclient-auth = \"optional\"",
+            r#"polygate.toml:1:1+5 error[missing-field] listen.tls-address: there is no listener for TLS | tls-address = "0.0.0.0:8443" in [listen]
+polygate.toml:1:1+5 error[missing-field] tls.certificates: there is no certificate for the TLS listener | [[tls.certificates]] with cert = "FILE" and key = "FILE"
+polygate.toml:2:15+10 error[missing-field] tls.client-ca: no authority is named that vouches for clients | client-ca = "FILE", a PEM file with certificate authorities
+"#,
+        ),
+        (
+            "[listen]\naddress = \"[::]:80\"\ntls-address = \"[::]:80\"\n[tls]\ncertificates = [{ cert = \"a\", key = \"b\" }]\nclient-ca = \"ca.pem\"",
+            r#"polygate.toml:3:15+9 error[bad-value] listen.tls-address: cleartext and TLS cannot share an address
+polygate.toml:6:13+8 error[misplaced-field] tls.client-ca: client-ca has no effect while client-auth is off | client-auth = "optional" or "required", or no client-ca
+"#,
+        ),
+        (
+            "[listen]\ntls-address = \"[::]:80\"\n[tls]\nmin-version = \"1.1\"\nclient-auth = \"yes\"\n[[tls.certificates]]\ncert = \"a\"",
+            r#"polygate.toml:4:15+5 error[bad-value] tls.min-version: "1.1" is not possible here | one of 1.2, 1.3 | 1.3?
+polygate.toml:5:15+5 error[bad-value] tls.client-auth: "yes" is not possible here | one of off, optional, required
+polygate.toml:6:1+20 error[missing-field] tls.certificates[0].key: the field "key" is missing | a string
+"#,
+        ),
+    ] {
+        let loaded = settings(text);
+        assert!(loaded.plan.is_none());
+        assert_eq!(shown(&loaded.diagnostics), expected);
+    }
+}

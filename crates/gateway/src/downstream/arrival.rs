@@ -1,0 +1,147 @@
+//! From an accepted socket to a connection that requests can be read from: the TLS handshake, within its time and its
+//! cap, and the protocol that was agreed on in it.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polygate_pipeline::Client;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::stop::Open;
+use super::transport::Transport;
+use super::{Common, connection};
+use crate::service::Service;
+use crate::tls::Acceptor;
+
+/// How long, and for how many bytes, a client that failed in its handshake is listened to, so that it learns why.
+const FAREWELL: (Duration, u64) = (Duration::from_millis(500), 16 << 10);
+
+/// What a worker makes handshakes with. Clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Secure(Rc<Inner>);
+
+struct Inner {
+    acceptor: RefCell<Arc<Acceptor>>,
+    under_way: Cell<usize>,
+}
+
+impl Secure {
+    pub(crate) fn new(acceptor: Arc<Acceptor>) -> Self {
+        Self(Rc::new(Inner { acceptor: RefCell::new(acceptor), under_way: Cell::new(0) }))
+    }
+
+    /// Makes new handshakes with another acceptor; those under way go on with theirs.
+    pub(crate) fn replace(&self, acceptor: Arc<Acceptor>) {
+        self.0.acceptor.replace(acceptor);
+    }
+
+    /// What new handshakes are made with.
+    pub(crate) fn acceptor(&self) -> Arc<Acceptor> {
+        self.0.acceptor.borrow().clone()
+    }
+
+    /// Counts a handshake in, unless so many are under way.
+    fn begin(&self, most: usize) -> Option<UnderWay> {
+        let under_way = self.0.under_way.get();
+        if under_way >= most {
+            return None;
+        }
+        self.0.under_way.set(under_way + 1);
+        Some(UnderWay(self.clone()))
+    }
+}
+
+/// A handshake; dropping it counts it out.
+struct UnderWay(Secure);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let under_way = &self.0.0.under_way;
+        under_way.set(under_way.get() - 1);
+    }
+}
+
+/// Serves a socket of the cleartext listener to its end.
+pub(super) async fn plain<S: Service>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    common: Rc<Common<S>>,
+    open: Open,
+) {
+    let Some(client) = greet(&stream, peer) else { return };
+    connection::serve(Transport::Plain(stream), client, common, open).await;
+}
+
+/// Serves a socket of the listener for TLS to its end.
+pub(super) async fn encrypted<S: Service>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    secure: Secure,
+    common: Rc<Common<S>>,
+    open: Open,
+) {
+    let Some(mut client) = greet(&stream, peer) else { return };
+    let Some(under_way) = secure.begin(common.handshakes) else {
+        common.metrics.with(|metrics| metrics.handshakes.refused += 1);
+        return;
+    };
+    common.metrics.with(|metrics| metrics.handshakes.running += 1);
+    let acceptor = secure.acceptor();
+    let outcome = timeout(common.timeouts.handshake, handshake(&acceptor, stream)).await;
+    drop(under_way);
+    common.metrics.with(|metrics| {
+        let counts = &mut metrics.handshakes;
+        counts.running = counts.running.saturating_sub(1);
+        match &outcome {
+            Ok(Ok((_, facts))) if facts.resumed => counts.resumed += 1,
+            Ok(Ok(_)) => counts.full += 1,
+            Ok(Err(_)) => counts.failed += 1,
+            Err(_) => counts.timed_out += 1,
+        }
+    });
+    let (stream, facts) = match outcome {
+        Ok(Ok(done)) => done,
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "no TLS handshake"),
+        Err(_) => return tracing::debug!(%peer, "no TLS handshake in time"),
+    };
+    client.tls = Some(Arc::new(facts));
+    let transport = Transport::Tls(Box::new(stream));
+    // The one place where the protocol agreed on in the handshake is told apart: HTTP/2 goes another way from here.
+    connection::serve(transport, client, common, open).await;
+}
+
+/// What is known of a client by its socket.
+fn greet(stream: &TcpStream, peer: SocketAddr) -> Option<Client> {
+    let local = stream.local_addr().ok()?;
+    // Responses leave in as few writes as they can; waiting for acknowledgements only delays them.
+    let _ = stream.set_nodelay(true);
+    Some(Client { ip: peer.ip().to_canonical(), peer, local, tls: None })
+}
+
+type Handshaken = (tokio_rustls::server::TlsStream<TcpStream>, polygate_pipeline::Tls);
+
+async fn handshake(acceptor: &Acceptor, stream: TcpStream) -> io::Result<Handshaken> {
+    match acceptor.accept(stream).await {
+        Ok(done) => Ok(done),
+        Err((error, stream)) => {
+            if let Some(stream) = stream.filter(|_| error.kind() == io::ErrorKind::InvalidData) {
+                see_off(stream).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Lets a client read the alert that it was sent: closing a socket with unread bytes resets it.
+async fn see_off(mut stream: TcpStream) {
+    use tokio::io::AsyncWriteExt;
+    let (time, bytes) = FAREWELL;
+    let _ = stream.shutdown().await;
+    let _ = timeout(time, tokio::io::copy(&mut stream.take(bytes), &mut tokio::io::sink())).await;
+}

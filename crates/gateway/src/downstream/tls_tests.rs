@@ -1,0 +1,240 @@
+//! Encrypted connections over real sockets: handshakes, names, sessions, certificates of clients, their limits.
+
+use std::sync::Arc;
+
+use polygate_pipeline::{Body, Client, Response, Scheme, SubjectName, TlsVersion};
+use polygate_plan::{ClientAuth, Tls};
+use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::tests::{Fake, run};
+use super::*;
+use crate::metrics::HandshakeMetrics;
+use crate::tls::Acceptor;
+use crate::tls::testing::{Authority, Folder, Issued};
+
+/// A listener for TLS in the test's own thread, that answers with what it knows of the client.
+struct Gate {
+    address: SocketAddr,
+    secure: Secure,
+    metrics: WorkerMetrics,
+}
+
+fn gate(tls: &Tls, settings: &Settings) -> Gate {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, metrics) = (listener.local_addr().unwrap(), WorkerMetrics::default());
+    let secure = Secure::new(acceptor(tls, None));
+    let service = Fake::of_client(|request, client: Client| {
+        let mut response = Response::new(polygate_pipeline::StatusCode::OK);
+        assert_eq!(request.target.scheme(), Scheme::Https);
+        response.body = Body::full(match client.tls.as_ref().and_then(|tls| tls.client.as_ref()) {
+            Some(client) => format!("{} {:?} {}", client.subject, client.names, client.fingerprint),
+            None => "anonymous".to_owned(),
+        });
+        response
+    });
+    Listener::spawn(listener, Some(secure.clone()), service, Stop::default(), metrics.clone(), settings);
+    Gate { address, secure, metrics }
+}
+
+fn acceptor(tls: &Tls, before: Option<&Acceptor>) -> Arc<Acceptor> {
+    let (acceptor, found) = Acceptor::load(tls, before);
+    assert_eq!(found, []);
+    Arc::new(acceptor.unwrap())
+}
+
+fn trusting(authority: &Authority) -> Arc<ClientConfig> {
+    Arc::new(client(authority).with_no_client_auth())
+}
+
+fn showing(authority: &Authority, issued: &Issued) -> Arc<ClientConfig> {
+    let key = PrivatePkcs8KeyDer::from(issued.key.serialize_der()).into();
+    Arc::new(client(authority).with_client_auth_cert(vec![issued.der()], key).unwrap())
+}
+
+fn client(authority: &Authority) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+    use rustls::pki_types::pem::PemObject;
+    let mut roots = RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    builder.unwrap().with_root_certificates(roots)
+}
+
+impl Gate {
+    async fn connect(&self, name: &str, config: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.address).await?;
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        TlsConnector::from(config.clone()).connect(name, stream).await
+    }
+
+    /// The body that a client gets.
+    async fn ask(&self, config: &Arc<ClientConfig>) -> std::io::Result<String> {
+        let mut stream = self.connect("a.test", config).await?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").await?;
+        let mut all = String::new();
+        // To the end means to its close_notify: anything else is an error of rustls.
+        stream.read_to_string(&mut all).await?;
+        Ok(all.split("\r\n\r\n").nth(1).unwrap().to_owned())
+    }
+
+    fn handshakes(&self) -> HandshakeMetrics {
+        self.metrics.snapshot().handshakes
+    }
+
+    async fn until(&self, done: impl Fn(HandshakeMetrics) -> bool) {
+        while !done(self.handshakes()) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+/// A folder with the certificate of `a.test`, and the authority that signed it.
+fn house() -> (Folder, Authority, Tls) {
+    let (folder, authority) = (Folder::new(), Authority::new("trial authority"));
+    let files = folder.write("a", &authority.issue("a", &["a.test"]));
+    (folder, authority, Tls { certificates: vec![files], ..Tls::default() })
+}
+
+#[test]
+fn sessions_are_resumed_also_with_another_acceptor() {
+    run(async {
+        let (folder, authority, tls) = house();
+        let gate = gate(&tls, &Settings::default());
+        let config = trusting(&authority);
+        assert_eq!(gate.ask(&config).await.unwrap(), "anonymous");
+        let kind = |stream: &TlsStream<TcpStream>| stream.get_ref().1.handshake_kind();
+        let stream = gate.connect("a.test", &config).await.unwrap();
+        assert_eq!(kind(&stream), Some(HandshakeKind::Resumed));
+        // A new certificate ends no session; other authorities for clients end all.
+        folder.write("a", &authority.issue("a", &["a.test", "b.test"]));
+        let next = acceptor(&tls, Some(&gate.secure.acceptor()));
+        assert!(!next.is_same(&gate.secure.acceptor()));
+        gate.secure.replace(next);
+        assert_eq!(gate.ask(&config).await.unwrap(), "anonymous");
+        assert_eq!(gate.handshakes().resumed, 2);
+        let file = folder.file("ca.pem", &authority.pem);
+        let strict = Tls { client_auth: ClientAuth::Optional(file), ..tls };
+        gate.secure.replace(acceptor(&strict, Some(&gate.secure.acceptor())));
+        assert_eq!(gate.ask(&config).await.unwrap(), "anonymous");
+        assert_eq!((gate.handshakes().full, gate.handshakes().resumed), (2, 2));
+    });
+}
+
+#[test]
+fn clients_show_certificates() {
+    run(async {
+        let (folder, authority, mut tls) = house();
+        let (clients, strangers) = (Authority::new("clients"), Authority::new("strangers"));
+        let file = folder.file("ca.pem", &clients.pem);
+        let known = clients.issue("device 7", &["d7.test", "192.0.2.7"]);
+        let config = showing(&authority, &known);
+        let names = [SubjectName::Dns("d7.test".into()), SubjectName::Ip([192, 0, 2, 7].into())];
+        let fingerprint = ring::digest::digest(&ring::digest::SHA256, &known.der());
+        let hex: String = fingerprint.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = format!("CN=device 7,O=Example\\, Inc. {names:?} {hex}");
+
+        tls.client_auth = ClientAuth::Required(file.clone());
+        let gate_required = gate(&tls, &Settings::default());
+        assert_eq!(gate_required.ask(&config).await.unwrap(), expected);
+        // Also when the session is resumed.
+        assert_eq!(gate_required.ask(&config).await.unwrap(), expected);
+        assert_eq!(gate_required.handshakes().resumed, 1);
+        let stranger = showing(&authority, &strangers.issue("device 7", &["d7.test"]));
+        for refused in [trusting(&authority), stranger.clone()] {
+            let error = gate_required.ask(&refused).await.unwrap_err().to_string();
+            // The client learns why: it gets an alert, not a reset.
+            assert!(error.contains("alert"), "{error}");
+        }
+        gate_required.until(|handshakes| handshakes.failed == 2).await;
+
+        tls.client_auth = ClientAuth::Optional(file);
+        let gate = gate(&tls, &Settings::default());
+        assert_eq!(gate.ask(&config).await.unwrap(), expected);
+        assert_eq!(gate.ask(&trusting(&authority)).await.unwrap(), "anonymous");
+        assert!(gate.ask(&stranger).await.is_err());
+    });
+}
+
+#[test]
+fn handshakes_have_a_time_and_a_cap() {
+    run(async {
+        let (_folder, authority, tls) = house();
+        let mut settings = Settings::default();
+        settings.limits.handshakes = 2;
+        settings.timeouts.handshake = Duration::from_millis(200);
+        let gate = gate(&tls, &settings);
+        let config = trusting(&authority);
+        let mut silent = Vec::new();
+        for count in 1..=2 {
+            silent.push(TcpStream::connect(gate.address).await.unwrap());
+            gate.until(|handshakes| handshakes.running == count).await;
+        }
+        assert!(gate.connect("a.test", &config).await.is_err());
+        assert_eq!(gate.handshakes().refused, 1);
+        for stream in &mut silent {
+            assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        }
+        assert_eq!((gate.handshakes().timed_out, gate.handshakes().running), (2, 0));
+        assert_eq!(gate.ask(&config).await.unwrap(), "anonymous");
+    });
+}
+
+#[test]
+fn what_is_no_handshake_is_counted_and_closed() {
+    run(async {
+        let (_folder, authority, tls) = house();
+        let gate = gate(&Tls { min_version: TlsVersion::Tls13, ..tls }, &Settings::default());
+        let mut stream = TcpStream::connect(gate.address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        // An alert record (RFC 8446 5.1 and 6), not a response in cleartext.
+        assert_eq!(answer.first(), Some(&21), "{answer:?}");
+        gate.until(|handshakes| handshakes.failed == 1).await;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let old = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS12])
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let error = gate.connect("a.test", &Arc::new(old)).await.unwrap_err().to_string();
+        assert!(error.contains("ProtocolVersion"), "{error}");
+        assert_eq!(gate.ask(&trusting(&authority)).await.unwrap(), "anonymous");
+    });
+}
+
+#[test]
+fn a_large_response_to_a_slow_reader_is_whole() {
+    run(async {
+        let (_folder, authority, tls) = house();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = Fake::of_client(|_, _| {
+            let mut response = Response::new(polygate_pipeline::StatusCode::OK);
+            response.body = Body::full(vec![b'x'; 8 << 20]);
+            response
+        });
+        let secure = Secure::new(acceptor(&tls, None));
+        let (stop, metrics) = (Stop::default(), WorkerMetrics::default());
+        Listener::spawn(listener, Some(secure.clone()), service, stop, metrics.clone(), &Settings::default());
+        let gate = Gate { address, secure, metrics };
+        let mut stream = gate.connect("a.test", &trusting(&authority)).await.unwrap();
+        // Two on one connection: the last bytes of the first must not wait in the encryption.
+        for _ in 0..2 {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+            // Until nothing more fits into the sockets' buffers.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let mut body = vec![0; 8 << 20];
+            stream.read_exact(&mut body).await.unwrap();
+            assert!(body.iter().all(|&byte| byte == b'x'));
+        }
+    });
+}

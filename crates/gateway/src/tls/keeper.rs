@@ -1,0 +1,127 @@
+//! The keeper of our certificates: reads their files again, keeps the old ones when the new are bad, and knows which
+//! are in use. It belongs to the gateway's owner, not to a worker.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use polygate_pipeline::Diagnostic;
+use polygate_plan::Tls;
+
+use super::acceptor::Acceptor;
+
+/// Keeps what handshakes are made with.
+#[derive(Default)]
+pub(crate) struct Keeper(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    used: Option<(Tls, Arc<Acceptor>)>,
+    refused: Option<(SystemTime, Vec<Diagnostic>)>,
+    refreshed: u64,
+    refusals: u64,
+}
+
+/// What came of reading the files of certificates again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refreshed {
+    /// They hold what is in use already, or there are none.
+    Unchanged,
+    /// New handshakes use the new ones.
+    Changed,
+    /// The new ones are bad in this way: the old ones are used on. It was said before when `again`.
+    Refused {
+        /// What is wrong.
+        diagnostics: Vec<Diagnostic>,
+        /// Whether the last reading was refused for the same reasons.
+        again: bool,
+    },
+}
+
+/// The certificates of a gateway.
+#[derive(Debug, Clone, Default)]
+pub struct TlsStatus {
+    /// Those in use, the default first.
+    pub certificates: Vec<CertificateStatus>,
+    /// When newer files were refused, and why; `None` when the files hold what is in use.
+    pub refused: Option<(SystemTime, Vec<Diagnostic>)>,
+    /// Times that new files were taken into use while running.
+    pub refreshed: u64,
+    /// Times that new files were refused.
+    pub refusals: u64,
+}
+
+/// A certificate in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateStatus {
+    /// Its file.
+    pub file: PathBuf,
+    /// Its names.
+    pub names: Vec<String>,
+    /// Until when it is valid.
+    pub not_after: SystemTime,
+}
+
+impl Keeper {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing is left half changed by a panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the files that the settings name, for use with [`adopt`](Self::adopt).
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(crate) fn load(&self, tls: Option<&Tls>) -> Result<Option<Arc<Acceptor>>, Vec<Diagnostic>> {
+        let Some(tls) = tls else { return Ok(None) };
+        let before = self.lock().used.as_ref().map(|(_, acceptor)| acceptor.clone());
+        match Acceptor::load(tls, before.as_deref()) {
+            (Some(acceptor), _) => Ok(Some(Arc::new(acceptor))),
+            (None, found) => Err(found),
+        }
+    }
+
+    /// Takes into use what was loaded.
+    pub(crate) fn adopt(&self, tls: Option<&Tls>, acceptor: Option<&Arc<Acceptor>>) {
+        let mut state = self.lock();
+        state.used = tls.cloned().zip(acceptor.cloned());
+        state.refused = None;
+    }
+
+    /// Reads the files in use again. New ones are for the workers as well.
+    pub(crate) fn refresh(&self) -> (Refreshed, Option<Arc<Acceptor>>) {
+        let Some((tls, before)) = self.lock().used.clone() else { return (Refreshed::Unchanged, None) };
+        let (loaded, found) = Acceptor::load(&tls, Some(&before));
+        let mut state = self.lock();
+        let Some(acceptor) = loaded else {
+            let again = state.refused.as_ref().is_some_and(|(_, known)| *known == found);
+            state.refusals += u64::from(!again);
+            state.refused = Some((SystemTime::now(), found.clone()));
+            return (Refreshed::Refused { diagnostics: found, again }, None);
+        };
+        state.refused = None;
+        if acceptor.is_same(&before) {
+            return (Refreshed::Unchanged, None);
+        }
+        let acceptor = Arc::new(acceptor);
+        state.used = Some((tls, acceptor.clone()));
+        state.refreshed += 1;
+        (Refreshed::Changed, Some(acceptor))
+    }
+
+    pub(crate) fn status(&self) -> Option<TlsStatus> {
+        let state = self.lock();
+        let (_, acceptor) = state.used.as_ref()?;
+        let certificates = acceptor.certificates().iter().map(|certificate| CertificateStatus {
+            file: certificate.file.clone(),
+            names: certificate.names.texts(),
+            not_after: certificate.not_after,
+        });
+        Some(TlsStatus {
+            certificates: certificates.collect(),
+            refused: state.refused.clone(),
+            refreshed: state.refreshed,
+            refusals: state.refusals,
+        })
+    }
+}

@@ -1,0 +1,21 @@
+//! TLS. Towards clients: certificates by name, what handshakes are made with, how files are read again. Towards
+//! upstreams: the client's configuration.
+//!
+//! What handshakes are made with is immutable, shared by the workers and swapped in whole, as deployments are; a
+//! handshake under way goes on with what it began with.
+
+mod acceptor;
+mod certificate;
+mod keeper;
+mod name;
+mod peer;
+mod resolver;
+mod upstream;
+
+pub(crate) use acceptor::Acceptor;
+pub(crate) use keeper::Keeper;
+pub use keeper::{CertificateStatus, Refreshed, TlsStatus};
+pub(crate) use upstream::client_config;
+
+#[cfg(test)]
+pub(crate) mod testing;

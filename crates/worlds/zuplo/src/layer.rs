@@ -115,7 +115,7 @@ impl PolicyLayer {
             (Entry::Module(_), Role::Outbound) => {
                 let head = request.clone_head();
                 let response = next.run(request, exchange).await?;
-                let handled = call.outbound(self.function(&live)?, head, response).await?;
+                let handled = call.outbound(self.function(&live)?, Some(head), response).await?;
                 handled.or_wrong(OUTBOUND)?
             }
             (Entry::Module(_), Role::Handler) => {
@@ -197,6 +197,7 @@ impl<'a> Calls<'a> {
         };
         match begun {
             Begun::Ended(Some(Ok(Verdict::Continue(request)))) => {
+                self.session.pass_on(self.step);
                 let within = next.run(request, self.exchange);
                 Box::pin(async move {
                     let response = within.await?;
@@ -216,7 +217,12 @@ impl<'a> Calls<'a> {
 
     /// An outbound policy's whole turn.
     async fn outbound_turn(self, turn: Turn, request: Request, next: Next<'a>) -> Result<Response, Failure> {
-        let head = request.clone_head();
+        let head = if self.session.shows_request_of(self.step) {
+            self.session.pass_on(self.step);
+            None
+        } else {
+            Some(request.clone_head())
+        };
         let response = next.run(request, self.exchange).await?;
         let begun = match self.live.function(self.policy, Role::Outbound) {
             Some(function) => self.outbound(function, head, response),
@@ -232,9 +238,9 @@ impl<'a> Calls<'a> {
         self.call(function, args, move |ctx, value| verdict::inbound(ctx, &value, &live, &session))
     }
 
-    fn outbound(&self, function: &Kept, head: Request, response: Response) -> Begun<'a, Handled> {
+    fn outbound(&self, function: &Kept, head: Option<Request>, response: Response) -> Begun<'a, Handled> {
         let live = self.live.clone();
-        let args = self.with_response(Some(head), response);
+        let args = self.with_response(head, response);
         self.call(function, args, move |ctx, value| verdict::outbound(ctx, &value, &live))
     }
 

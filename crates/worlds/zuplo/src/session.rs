@@ -23,6 +23,8 @@ pub(crate) struct Session {
     pub(crate) depth: Cell<u32>,
     /// The identity that `request.user` shows; `None` before anybody asked.
     seen: RefCell<Option<Option<Rc<Identity>>>>,
+    /// The step that passed on what the request object shows.
+    passed_on: Cell<Option<usize>>,
     /// The VM that the objects live in.
     generation: Cell<u64>,
     /// The request object; the context object is its owner.
@@ -142,6 +144,16 @@ impl Session {
         !same
     }
 
+    /// Notes that the step passes on what the request object shows.
+    pub(crate) fn pass_on(&self, step: usize) {
+        self.passed_on.set(Some(step));
+    }
+
+    /// Whether the request that the step was given is what the request object shows: no other layer stood between.
+    pub(crate) fn shows_request_of(&self, step: usize) -> bool {
+        step > 0 && self.passed_on.get() == Some(step - 1)
+    }
+
     /// Takes the request object, to tell its listeners that the client is gone.
     pub(crate) fn take_request(&self) -> Option<Kept> {
         self.request.take()
@@ -152,6 +164,7 @@ impl Session {
         // Freeing them runs finalizers, which must not find these cells borrowed.
         let objects = (self.request.take(), self.hooks.take(), self.final_hooks.take());
         drop(objects);
+        self.passed_on.set(None);
         self.seen.take();
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::Method;
 use serde::Serialize;
+use smallvec::SmallVec;
 
 use crate::xray::Xray;
 use crate::{Failure, LogLevel, LogLine, Reason, Services, StepRecord, Target, Tls, Version};
@@ -139,7 +140,7 @@ struct Inner {
     params: RefCell<Vec<(Arc<str>, String)>>,
     identity: RefCell<Option<Rc<Identity>>>,
     metadata: RefCell<BTreeMap<&'static str, serde_json::Map<String, serde_json::Value>>>,
-    extensions: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
+    extensions: RefCell<SmallVec<[(TypeId, Rc<dyn Any>); 1]>>,
     upstream_target: RefCell<Option<Target>>,
     upstream: RefCell<Option<Rc<str>>>,
     failure: RefCell<Option<Failure>>,

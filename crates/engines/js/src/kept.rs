@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 
 use rquickjs::{Ctx, Function, Persistent, Value};
 
+use crate::cast::into_function;
 use crate::handle::State;
 
 /// A JavaScript value that is kept alive from outside a run: a policy's function, a timer's callback.
@@ -31,7 +32,7 @@ impl Kept {
 
     /// The value as a function.
     pub fn function<'js>(&self, ctx: &Ctx<'js>) -> Option<Function<'js>> {
-        self.get(ctx)?.into_function()
+        into_function(self.get(ctx)?)
     }
 }
 

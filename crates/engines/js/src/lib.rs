@@ -7,6 +7,7 @@
 //! - [`web`] installs the Web APIs.
 
 mod call;
+mod cast;
 mod clock;
 mod compile;
 mod error;
@@ -27,6 +28,7 @@ pub mod web;
 mod tests;
 
 pub use call::Call;
+pub use cast::{as_object, into_object};
 pub use compile::{
     Cache, CompileInput, CompiledModule, Entry, MAX_CACHE_BYTES, MAX_MODULE_BYTES, MAX_MODULES, Program,
     compile,

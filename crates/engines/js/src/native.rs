@@ -17,6 +17,8 @@ use std::ptr::NonNull;
 use rquickjs::class::JsClass;
 use rquickjs::{Class, Ctx, Error, Exception, Object, Result, Value, qjs};
 
+use crate::cast::as_object;
+
 /// A native function without state. Its type stands for it: the engine is given a C function made for that type.
 pub trait NativeFunction {
     /// Its name in JavaScript.
@@ -175,7 +177,7 @@ impl<'a, 'js> NativeCall<'a, 'js> {
 
     /// `this` as an object of a native class.
     pub fn this<C: JsClass<'js>>(&self) -> Result<&'a Class<'js, C>> {
-        match self.this.as_object().and_then(Object::as_class) {
+        match as_object(self.this).and_then(Object::as_class) {
             Some(class) => Ok(class),
             None => Err(Exception::throw_type(self.ctx(), &format!("Illegal invocation: not a {}", C::NAME))),
         }

@@ -20,6 +20,7 @@ pub struct CallScope {
     subrequests: Cell<u32>,
     exceeded: Cell<bool>,
     aborted: Cell<bool>,
+    detached: Cell<bool>,
     attachment: OnceCell<Rc<dyn Any>>,
 }
 
@@ -34,6 +35,7 @@ impl CallScope {
             subrequests: Cell::new(0),
             exceeded: Cell::new(false),
             aborted: Cell::new(false),
+            detached: Cell::new(false),
             attachment: OnceCell::new(),
         })
     }
@@ -90,6 +92,16 @@ impl CallScope {
     /// Whether [`abort`](Self::abort) was called.
     pub fn is_aborted(&self) -> bool {
         self.aborted.get()
+    }
+
+    /// Says that its work goes on after its exchange.
+    pub fn detach(&self) {
+        self.detached.set(true);
+    }
+
+    /// Whether [`detach`](Self::detach) was called.
+    pub fn is_detached(&self) -> bool {
+        self.detached.get()
     }
 
     /// Whether JavaScript may still run under this scope.

@@ -16,7 +16,7 @@ use crate::handle::{Rejection, State, UserData, VmHandle};
 use crate::kept::Kept;
 use crate::loader::{GraphLoader, GraphResolver};
 use crate::scope::CallScope;
-use crate::sys::{Counting, Memory, set_stack_top};
+use crate::sys::{Counting, Memory};
 use crate::{harden, trace, web};
 
 /// Most arguments that [`Vm::call`] passes: as many as QuickJS is given without an allocation.
@@ -285,7 +285,6 @@ impl VmInner {
         let outer = state.scope.replace(Some(scope.clone()));
         state.clock.start(scope.cpu_left());
         let result = self.context.with(|ctx| {
-            set_stack_top(&ctx);
             let result = f(&ctx);
             if !state.rejections.borrow().is_empty() {
                 trace::report_rejections(&ctx, &self.state);

@@ -1,6 +1,6 @@
 //! The native functions of the runtime module, and the functions that it gives back.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::rc::Rc;
@@ -12,7 +12,9 @@ use polygate_engine_js::rquickjs::{
     Array, Ctx, Error, Exception, Function, Object, Result as JsResult, Symbol, Value,
 };
 use polygate_engine_js::web::fetch::{self, Limits};
-use polygate_engine_js::{Kept, NativeCall, NativeFunction, NativeValue, VmHandle, set_native};
+use polygate_engine_js::{
+    Kept, NativeCall, NativeFunction, NativeValue, VmHandle, as_object, into_object, set_native,
+};
 use polygate_pipeline::{Identity, LogLevel};
 use tokio::sync::oneshot;
 
@@ -73,7 +75,7 @@ impl Hooks {
 
 /// A kept value as an object.
 pub(crate) fn object<'js>(ctx: &Ctx<'js>, kept: &Kept) -> JsResult<Object<'js>> {
-    kept.get(ctx).and_then(Value::into_object).ok_or(Error::Unknown)
+    kept.get(ctx).and_then(into_object).ok_or(Error::Unknown)
 }
 
 /// A kept value as a function.
@@ -139,8 +141,6 @@ pub(crate) struct Facts {
     pub(crate) wall: Duration,
     /// The index of the turn's step on the exchange.
     pub(crate) step: usize,
-    /// Whether its work goes on after its exchange.
-    pub(crate) detached: Cell<bool>,
 }
 
 fn params<'js>(ctx: Ctx<'js>, link: Class<'js, Link>) -> JsResult<Object<'js>> {
@@ -233,7 +233,7 @@ impl NativeFunction for AddHook {
     fn call<'js>(call: NativeCall<'_, 'js>) -> JsResult<NativeValue<'js>> {
         let ctx = call.ctx();
         let context = call.value(0);
-        let Some(link) = context.as_object().and_then(Object::as_class::<Link>) else {
+        let Some(link) = as_object(&context).and_then(Object::as_class::<Link>) else {
             return Err(Exception::throw_type(ctx, "Illegal invocation: not a context"));
         };
         let hook = VmHandle::of(ctx).keep(ctx, call.value(1));
@@ -276,8 +276,8 @@ fn log(ctx: Ctx<'_>, level: u8, message: String, fields: Option<String>) {
 /// [`WAIT_UNTIL_LIMIT`].
 fn background(ctx: Ctx<'_>) -> JsResult<Function<'_>> {
     let handle = VmHandle::of(&ctx);
-    if let Some(facts) = handle.scope().and_then(|scope| scope.attachment::<Facts>()) {
-        facts.detached.set(true);
+    if let Some(scope) = handle.scope() {
+        scope.detach();
     }
     let (done, ended) = oneshot::channel::<()>();
     if let (Some(vm), Some(services)) = (handle.vm(), handle.services()) {

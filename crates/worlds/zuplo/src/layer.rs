@@ -1,15 +1,17 @@
 //! One policy's turn on an exchange: into the VM, out of it, and what its result means.
 
-use std::cell::Cell;
+use std::cell::OnceCell;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use polygate_engine_js::rquickjs::{Ctx, Error, Result as JsResult, Value};
-use polygate_engine_js::web::fetch::Limits;
+use polygate_engine_js::web::fetch::{self, Limits};
 use polygate_engine_js::{Arguments, CallError, CallScope, Kept};
-use polygate_pipeline::{Exchange, Failure, Layer, Next, PolicySpec, Reason, Request, Response, Role};
+use polygate_pipeline::{Exchange, Failure, Layer, Next, Reason, Request, Response, Role};
 
 use crate::binding::Facts;
 use crate::live::Live;
@@ -26,6 +28,10 @@ pub(crate) struct PolicyLayer {
     seat: Rc<Seat>,
     policy: usize,
     role: Role,
+    /// A copy of this worker's own: counting references to a shared one would be a cache line shared by workers.
+    name: Arc<str>,
+    /// What is the same for all its turns, once its place is known.
+    facts: OnceCell<Rc<Facts>>,
 }
 
 impl Layer for PolicyLayer {
@@ -48,7 +54,8 @@ impl Layer for PolicyLayer {
 
 impl PolicyLayer {
     pub(crate) fn new(seat: Rc<Seat>, policy: usize, role: Role) -> Self {
-        Self { seat, policy, role }
+        let name = Arc::from(&*seat.program().policies[policy].name);
+        Self { seat, policy, role, name, facts: OnceCell::new() }
     }
 
     /// The calls of a turn that waits for nothing before its policy runs, as most do. It is begun at once, so that what
@@ -64,8 +71,21 @@ impl PolicyLayer {
         if live.request_hooks && session.depth.get() == 0 {
             return None;
         }
-        let spec = &program.policies[self.policy];
-        Some(Calls { seat: &self.seat, live, session, exchange, spec, policy: self.policy, step })
+        Some(self.calls(live, session, exchange, step))
+    }
+
+    fn calls<'a>(
+        &'a self,
+        live: Rc<Live>,
+        session: Rc<Session>,
+        exchange: &'a Exchange,
+        step: usize,
+    ) -> Calls<'a> {
+        let budget = &self.seat.program().policies[self.policy].budget;
+        let facts = || Rc::new(Facts { limits: Limits::from(budget), wall: budget.wall, step });
+        let facts = self.facts.get_or_init(facts);
+        let (name, policy) = (&self.name, self.policy);
+        Calls { seat: &self.seat, live, session, exchange, name, facts, cpu: budget.cpu, policy }
     }
 
     async fn run(
@@ -81,9 +101,8 @@ impl PolicyLayer {
             None => Box::pin(self.seat.wait()).await?,
         };
         let program = self.seat.program();
-        let (spec, entry) = (&program.policies[self.policy], &program.entries[self.policy]);
-        let (policy, step) = (self.policy, next.step());
-        let call = Calls { seat: &self.seat, live: live.clone(), session, exchange, spec, policy, step };
+        let entry = &program.entries[self.policy];
+        let call = self.calls(live.clone(), session, exchange, next.step());
         // For the hooks, when no policy of this world stands on the route.
         let mut head = None;
         if turn.is_outermost() && live.request_hooks {
@@ -171,6 +190,16 @@ impl Handled {
     }
 }
 
+/// What the request object shows beside a response.
+enum Shown {
+    /// This head.
+    Head(Request),
+    /// What it shows already, which was passed on as it stands: without its body.
+    PassedOn,
+    /// What it shows already.
+    AsItIs,
+}
+
 /// Calls into the VM for one turn.
 #[derive(Clone)]
 struct Calls<'a> {
@@ -178,9 +207,10 @@ struct Calls<'a> {
     live: Rc<Live>,
     session: Rc<Session>,
     exchange: &'a Exchange,
-    spec: &'a PolicySpec,
+    name: &'a Arc<str>,
+    facts: &'a Rc<Facts>,
+    cpu: Duration,
     policy: usize,
-    step: usize,
 }
 
 impl<'a> Calls<'a> {
@@ -197,7 +227,7 @@ impl<'a> Calls<'a> {
         };
         match begun {
             Begun::Ended(Some(Ok(Verdict::Continue(request)))) => {
-                self.session.pass_on(self.step);
+                self.session.pass_on(self.facts.step);
                 let within = next.run(request, self.exchange);
                 Box::pin(async move {
                     let response = within.await?;
@@ -217,8 +247,8 @@ impl<'a> Calls<'a> {
 
     /// An outbound policy's whole turn.
     async fn outbound_turn(self, turn: Turn, request: Request, next: Next<'a>) -> Result<Response, Failure> {
-        let head = if self.session.shows_request_of(self.step) {
-            self.session.pass_on(self.step);
+        let head = if self.session.shows_request_of(self.facts.step) {
+            self.session.pass_on(self.facts.step);
             None
         } else {
             Some(request.clone_head())
@@ -240,6 +270,7 @@ impl<'a> Calls<'a> {
 
     fn outbound(&self, function: &Kept, head: Option<Request>, response: Response) -> Begun<'a, Handled> {
         let live = self.live.clone();
+        let head = head.map_or(Shown::PassedOn, Shown::Head);
         let args = self.with_response(head, response);
         self.call(function, args, move |ctx, value| verdict::outbound(ctx, &value, &live))
     }
@@ -300,7 +331,7 @@ impl<'a> Calls<'a> {
         response: Response,
     ) -> Result<Response, Failure> {
         let live = self.live.clone();
-        let args = self.with_response(head, response);
+        let args = self.with_response(head.map_or(Shown::AsItIs, Shown::Head), response);
         let begun = self.call(hook, args, move |ctx, value| verdict::outbound(ctx, &value, &live));
         begun.await?.or_wrong("a response-sending hook must return a Response")
     }
@@ -318,18 +349,22 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// Arguments `(response, request, context)`; with a head, the request object shows it.
+    /// Arguments `(response, request, context)`.
     fn with_response(
         &self,
-        head: Option<Request>,
+        shown: Shown,
         response: Response,
     ) -> impl for<'js> FnOnce(&Ctx<'js>, &mut Arguments<'js>) -> JsResult<()> {
         let (live, session, exchange) = (self.live.clone(), self.session.clone(), self.exchange.clone());
         move |ctx, args| {
-            let (request, context) = match head {
-                Some(head) => session.present(ctx, &live, &exchange, head)?,
-                None => session.made(ctx)?,
+            let passed_on = matches!(shown, Shown::PassedOn);
+            let (request, context) = match shown {
+                Shown::Head(head) => session.present(ctx, &live, &exchange, head)?,
+                Shown::PassedOn | Shown::AsItIs => session.made(ctx)?,
             };
+            if passed_on {
+                fetch::forget_body(request.as_value());
+            }
             args.push(messages::wrap_response(ctx, response)?)?;
             args.push(request)?;
             args.push(context)
@@ -346,11 +381,8 @@ impl<'a> Calls<'a> {
     where
         C: for<'js> FnOnce(&Ctx<'js>, Value<'js>) -> JsResult<T> + 'a,
     {
-        let scope =
-            CallScope::new(self.spec.budget.cpu, Some(self.exchange.clone()), Some(self.spec.name.clone()));
-        let limits = Limits::from(&self.spec.budget);
-        let (wall, step) = (self.spec.budget.wall, self.step);
-        scope.attach(Rc::new(Facts { limits, wall, step, detached: Cell::new(false) }));
+        let scope = CallScope::new(self.cpu, Some(self.exchange.clone()), Some(self.name.clone()));
+        scope.attach(self.facts.clone());
         match self.live.vm.call(&scope, function, args, finish).into_ready() {
             Ok(result) => Begun::Ended(Some(self.ended(&scope, result))),
             Err(call) => {
@@ -366,7 +398,7 @@ impl<'a> Calls<'a> {
     }
 
     fn ended<T>(&self, scope: &CallScope, result: Result<T, CallError>) -> Result<T, Failure> {
-        self.exchange.charge(self.step, scope.cpu_used());
+        self.exchange.charge(self.facts.step, scope.cpu_used());
         result.map_err(|error| self.failure(error))
     }
 
@@ -384,7 +416,7 @@ impl<'a> Calls<'a> {
         let failure = match &error {
             // Named here: the pipeline blames a policy by itself only for reasons that can have no other cause.
             CallError::Script(script) => match uncaught::failure(script) {
-                Some(failure) => failure.detail(error.to_string()).policy(&self.spec.name),
+                Some(failure) => failure.detail(error.to_string()).policy(self.name),
                 None => error.into_failure(),
             },
             _ => error.into_failure(),

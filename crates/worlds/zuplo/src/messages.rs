@@ -1,5 +1,6 @@
 //! Requests and responses in and out of the VM, by the engine's own classes.
 
+use polygate_engine_js::as_object;
 use polygate_engine_js::rquickjs::{Ctx, Object, Result as JsResult, Value};
 use polygate_engine_js::web::fetch;
 use polygate_pipeline::{Request, Response};
@@ -13,7 +14,7 @@ pub(crate) enum Kind<'js> {
 
 /// Looks at a policy's result.
 pub(crate) fn kind<'js>(value: &Value<'js>) -> Kind<'js> {
-    let Some(object) = value.as_object() else { return Kind::Other };
+    let Some(object) = as_object(value) else { return Kind::Other };
     if fetch::is_response(value) {
         Kind::Response(object.clone())
     } else if fetch::is_request(value) {

@@ -3,9 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use polygate_engine_js::Kept;
-use polygate_engine_js::rquickjs::{Ctx, Error, JsLifetime, Object, Result as JsResult, Value, class::Trace};
+use polygate_engine_js::rquickjs::{Ctx, Error, JsLifetime, Object, Result as JsResult, class::Trace};
 use polygate_engine_js::web::fetch;
+use polygate_engine_js::{Kept, into_object};
 use polygate_pipeline::{Exchange, Identity, Request};
 
 use crate::binding::{function, object};
@@ -93,7 +93,7 @@ impl Session {
 
     /// The request object, if one was made.
     pub(crate) fn request<'js>(&self, ctx: &Ctx<'js>) -> Option<Object<'js>> {
-        self.request.borrow().as_ref()?.get(ctx)?.into_object()
+        into_object(self.request.borrow().as_ref()?.get(ctx)?)
     }
 
     /// Makes `request` the exchange's request object.
@@ -171,5 +171,5 @@ impl Session {
 
 /// The context object that a request object is tied to.
 fn context_of<'js>(request: &Object<'js>) -> JsResult<Object<'js>> {
-    fetch::owner(request.as_value()).and_then(Value::into_object).ok_or(Error::Unknown)
+    fetch::owner(request.as_value()).and_then(into_object).ok_or(Error::Unknown)
 }

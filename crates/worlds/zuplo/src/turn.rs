@@ -68,7 +68,7 @@ impl Drop for AbortOnDrop<'_> {
         let facts = self.scope.attachment::<Facts>();
         let why = facts.as_ref().map_or(Abandoned::ClientGone, |facts| why(self.scope, facts));
         // What was given to `waitUntil` outlives the client.
-        let detached = facts.is_some_and(|facts| facts.detached.get());
+        let detached = self.scope.is_detached();
         match request {
             Some(request) if detached => {
                 // Listeners that fail have no one to be told to but the log.

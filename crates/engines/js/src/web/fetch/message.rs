@@ -12,6 +12,7 @@ use rquickjs::{Class, Ctx, Exception, Function, JsLifetime, Object, Result, Stri
 use super::MessageClass;
 use super::body::{Held, HeldClass};
 use super::headers::{self, List};
+use crate::cast::as_object;
 
 /// What a `Request` or `Response` object holds. It is shared by no two objects, but for its header list.
 #[derive(JsLifetime)]
@@ -114,7 +115,7 @@ pub(super) fn instance<'js>(message: Message<'js>, prototype: Object<'js>) -> Re
 
 /// The message behind an object.
 pub(super) fn find<'js>(value: &Value<'js>) -> Option<MessageClass<'js>> {
-    value.as_object().and_then(Class::from_object)
+    as_object(value).and_then(Object::as_class).cloned()
 }
 
 pub(super) fn of_value<'js>(ctx: &Ctx<'js>, value: &Value<'js>, what: &str) -> Result<MessageClass<'js>> {
@@ -154,6 +155,14 @@ impl<'js> Message<'js> {
     /// What the object is tied to.
     pub(super) fn owner(&self) -> Option<Value<'js>> {
         self.owner.borrow().clone()
+    }
+
+    /// A body that was moved out is none from now on, instead of one that was used.
+    pub(super) fn forget_body(&self) {
+        let mut content = self.content.borrow_mut();
+        if matches!(*content, Content::Used) {
+            *content = Content::Null;
+        }
     }
 
     pub(super) fn set_owner(&self, owner: Value<'js>) {

@@ -187,6 +187,13 @@ pub fn take_response<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Response
     message.borrow().take_response(ctx)
 }
 
+/// A `Request` or `Response` object whose body was moved out shows none from now on, instead of one that was used.
+pub fn forget_body(value: &Value<'_>) {
+    if let Some(message) = message::find(value) {
+        message.borrow().forget_body();
+    }
+}
+
 /// Ties a `Request` or `Response` object to another object, for [`owner`]; JavaScript does not see it. Does nothing for
 /// other values. What `clone()` and the constructors make of it is tied to nothing.
 pub fn set_owner<'js>(value: &Value<'js>, owner: Value<'js>) {

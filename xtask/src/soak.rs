@@ -1,9 +1,11 @@
-//! `cargo xtask soak`: edits under load, and memory over many reloads.
+//! `cargo xtask soak`: binary upgrades and edits under load, and memory over many reloads.
+
+mod upgrades;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -13,12 +15,21 @@ use crate::{Outcome, root, setup};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Edits that are made while `wrk` puts load on the gateway.
+    /// Binary upgrades that are made while `wrk` and `curl` put load on the gateway; 0 leaves the part out.
+    #[arg(long, default_value_t = 5)]
+    upgrades: usize,
+    /// Reloads that are made between the upgrades, under the same load.
+    #[arg(long, default_value_t = 20)]
+    upgrade_reloads: usize,
+    /// Edits that are made while `wrk` puts load on the gateway; 0 leaves the part out.
     #[arg(long, default_value_t = 100)]
     edits: usize,
-    /// Reloads over which memory must not grow.
+    /// Reloads over which memory must not grow; 0 leaves the part out.
     #[arg(long, default_value_t = 1000)]
     reloads: usize,
+    /// Program to run in place of a release build.
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
 }
 
 const PORT: u16 = 18_095;
@@ -27,11 +38,17 @@ const ADMIN: u16 = 18_096;
 const ALLOWED_GROWTH: f64 = 1.05;
 
 pub(crate) fn run(options: &Options) -> Outcome {
-    if let Some(missing) = setup::missing(&[("wrk", "wrk")]) {
+    if let Some(missing) = setup::missing(&[("wrk", "wrk"), ("curl", "curl")]) {
         return Err(missing);
     }
     setup::npm("examples/quickstart")?;
-    cargo(&["build", "--release", "--quiet", "--package", "polygate"]).run()?;
+    let binary = match &options.binary {
+        Some(binary) => std::path::absolute(binary).map_err(|error| error.to_string())?,
+        None => {
+            cargo(&["build", "--release", "--quiet", "--package", "polygate"]).run()?;
+            crate::bench::release_binary()
+        }
+    };
     // A copy, because it is edited.
     let project = root().join("target/soak");
     if project.exists() {
@@ -46,11 +63,28 @@ pub(crate) fn run(options: &Options) -> Outcome {
         .replace("[upstreams.orders]", "[log]\naccess = \"errors\"\n\n[upstreams.orders]");
     fs::write(&settings, text).map_err(|error| error.to_string())?;
 
-    let binary = crate::bench::release_binary();
+    if options.upgrades > 0 {
+        upgrades::run(&binary, &project, options.upgrades, options.upgrade_reloads)?;
+    }
+    if options.edits == 0 && options.reloads == 0 {
+        return Ok(());
+    }
     let (listen, admin) = (format!("127.0.0.1:{PORT}"), format!("127.0.0.1:{ADMIN}"));
     let arguments = ["dev", &*project.to_string_lossy(), "--listen", &listen, "--admin", &admin];
-    let started = Instant::now();
     let gateway = program(&binary, &arguments).start()?;
+    ready()?;
+    if options.edits > 0 {
+        under_load(&project, options.edits)?;
+    }
+    if options.reloads > 0 {
+        memory(&project, gateway.id(), options.reloads)?;
+    }
+    Ok(())
+}
+
+/// Waits until the gateway is ready.
+fn ready() -> Outcome {
+    let started = Instant::now();
     while !get(ADMIN, "/health/ready").is_ok_and(|reply| reply.starts_with("HTTP/1.1 200")) {
         if started.elapsed() > Duration::from_secs(10) {
             return Err("the gateway did not get ready".to_owned());
@@ -58,8 +92,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         std::thread::sleep(Duration::from_millis(5));
     }
     println!("ready after {:?}", started.elapsed());
-    under_load(&project, options.edits)?;
-    memory(&project, gateway.id(), options.reloads)
+    Ok(())
 }
 
 /// The stamp policy with another value.
@@ -144,11 +177,15 @@ fn resident_kib(id: u32) -> u64 {
 }
 
 fn get(port: u16, path: &str) -> Result<String, std::io::Error> {
+    ask("GET", port, path)
+}
+
+fn ask(method: &str, port: u16, path: &str) -> Result<String, std::io::Error> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: localhost\r\nx-api-key: demo-key\r\nconnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nx-api-key: demo-key\r\nconnection: close\r\n\r\n"
     )?;
     let mut reply = String::new();
     stream.read_to_string(&mut reply)?;

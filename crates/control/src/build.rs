@@ -22,6 +22,8 @@ pub struct Overrides {
     pub admin: Option<Option<SocketAddr>>,
     /// Worker threads.
     pub workers: Option<usize>,
+    /// Where a new process asks for the listening sockets.
+    pub upgrade_socket: Option<PathBuf>,
 }
 
 impl Overrides {
@@ -34,6 +36,9 @@ impl Overrides {
         }
         if let Some(workers) = self.workers {
             settings.listen.workers = Some(workers);
+        }
+        if let Some(path) = &self.upgrade_socket {
+            settings.listen.upgrade_socket = Some(path.clone());
         }
     }
 }
@@ -170,7 +175,8 @@ mod tests {
     #[test]
     fn the_command_line_comes_before_the_project() {
         let mut settings = Settings::default();
-        let overrides = Overrides { listen: None, admin: Some(None), workers: Some(3) };
+        let overrides =
+            Overrides { listen: None, admin: Some(None), workers: Some(3), ..Overrides::default() };
         overrides.apply(&mut settings);
         assert_eq!(settings.listen.address, Settings::default().listen.address);
         assert_eq!((settings.listen.admin, settings.listen.workers), (None, Some(3)));

@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::http::{Answer, on_thread, serve};
 
@@ -21,7 +22,8 @@ const MAX_BODY: usize = 4 << 20;
 /// # Errors
 /// When there is no thread to be had.
 pub(crate) fn start(listener: TcpListener) -> std::io::Result<()> {
-    on_thread("polygate-echo", move || serve(listener, MAX_CONNECTIONS, echo))
+    let (_, never) = watch::channel(false);
+    on_thread("polygate-echo", move || serve(listener, MAX_CONNECTIONS, never, echo))
 }
 
 /// `method`, `url`, `headers` as pairs in the order received, and `body` as text (null when it is not UTF-8).

@@ -3,8 +3,9 @@
 //! Neither is on the path of a client's request, so hyper serves them; the data plane has a wire of its own.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Bytes of a request's head.
 const MAX_HEAD: usize = 16 << 10;
@@ -31,8 +32,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A response with a whole body.
 pub(crate) type Answer = Response<Full<Bytes>>;
 
-/// Serves `listener` for ever, with at most `connections` at a time; further ones wait.
-pub(crate) async fn serve<A, F>(listener: TcpListener, connections: usize, answer: A) -> std::io::Result<()>
+/// Serves `listener` until `left` says true, with at most `connections` at a time; further ones wait.
+pub(crate) async fn serve<A, F>(
+    listener: TcpListener,
+    connections: usize,
+    mut left: watch::Receiver<bool>,
+    answer: A,
+) -> std::io::Result<()>
 where
     A: Fn(Request<Incoming>) -> F + Clone + 'static,
     F: Future<Output = Answer> + 'static,
@@ -42,29 +48,51 @@ where
     let slots = Arc::new(Semaphore::new(connections));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
-        let stream = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = told(&mut left) => break,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(_) => {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let answer = answer.clone();
+        let (answer, mut left) = (answer.clone(), left.clone());
         tokio::task::spawn_local(async move {
             let _slot = slot;
             let service = service_fn(move |request| {
                 let answering = answer(request);
                 async move { Ok::<_, Infallible>(answering.await) }
             });
-            // Errors are the client's: it went away or spoke nonsense, which hyper has answered.
-            let _ = http1::Builder::new()
+            let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
                 .max_buf_size(MAX_HEAD)
                 .max_headers(MAX_FIELDS)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+                .serve_connection(TokioIo::new(stream), service);
+            let mut connection = pin!(connection);
+            // Errors are the client's: it went away or spoke nonsense, which hyper has answered.
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                () = told(&mut left) => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.await;
+                }
+            }
         });
+    }
+    drop(listener);
+    // Those that are open are closed after the request that they are about.
+    let _ = slots.acquire_many(u32::try_from(connections).unwrap_or(u32::MAX)).await;
+    Ok(())
+}
+
+/// Until it says true; for ever when nobody can say it any more.
+async fn told(left: &mut watch::Receiver<bool>) {
+    if left.wait_for(|left| *left).await.is_err() {
+        pending::<()>().await;
     }
 }
 

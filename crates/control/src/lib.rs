@@ -20,7 +20,9 @@ mod serve;
 mod signals;
 mod source;
 mod state;
+mod systemd;
 mod trace;
+mod upgrade;
 mod watch;
 
 pub use build::{Builder, Built, Overrides};
@@ -34,3 +36,4 @@ pub use report::Report;
 pub use serve::{ServeError, ServeOptions, serve};
 pub use source::{Source, SourceError};
 pub use state::Mode;
+pub use upgrade::upgrade;

@@ -2,20 +2,24 @@
 
 mod banner;
 mod error;
+mod restart;
+mod stop;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use polygate_gateway::{Deployment, Gateway, GatewayOptions, Refreshed, StartError};
+use polygate_gateway::{Deployment, Gateway, GatewayOptions, Inherited, Refreshed, StartError};
 use polygate_pipeline::{Diagnostic, LogLevel};
-use polygate_plan::{LogFormat, Plan, Settings, Tls};
+use polygate_plan::{LogFormat, Settings, Tls};
 use serde_json::{Map, json};
 
 pub use error::ServeError;
+
+use self::stop::Why;
 
 use crate::build::{Builder, Built, Overrides};
 use crate::certificates::CertificateWatch;
@@ -28,13 +32,12 @@ use crate::source::Source;
 use crate::state::{Cause, Command, Mode, Reload, State};
 use crate::trace::Trace;
 use crate::watch::{Notice, Watcher};
-use crate::{admin, descriptors, echo, packages, signals};
+
+use crate::upgrade::Predecessor;
+use crate::{admin, descriptors, echo, packages, signals, systemd, upgrade};
 
 /// One of so many exchanges is X-rayed in `run` unless settings say otherwise.
 const XRAY_SAMPLE: u32 = 100;
-
-/// How long the end waits for the journal.
-const JOURNAL_GRACE: Duration = Duration::from_secs(2);
 
 /// Changed files that a reload's line names.
 const MAX_NAMED_FILES: usize = 3;
@@ -66,6 +69,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let state = State::new(version, mode, source.name(), source.root.clone(), commands.clone());
     let output = Arc::new(Output::stdout());
     let state = Arc::new(state);
+    let inherited = Inherited::new(systemd::sockets());
     signals::start(state.clone(), output.clone()).map_err(ServeError::thread)?;
     // Watching begins before reading, so that no change falls between the two.
     let watched = (mode == Mode::Dev).then(|| {
@@ -86,6 +90,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         },
         voice: Voice::new(format, paint, output.clone()),
         state,
+        inherited,
         output,
         paint,
         admin: None,
@@ -114,7 +119,8 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         None => {
             owner.voice.report(&Report::new(&source.root, &diagnostics));
             owner.state.update(|deployments| deployments.refuse(diagnostics));
-            owner.start_admin(owner.builder.settings().listen.admin)?;
+            let bound = owner.bind_admin(owner.builder.settings().listen.admin)?;
+            owner.start_admin(bound)?;
             owner.voice.say(LogLevel::Warn, "nothing serves yet: mend the project, and it starts");
         }
     }
@@ -127,6 +133,8 @@ struct Owner {
     state: Arc<State>,
     output: Arc<Output>,
     paint: Paint,
+    /// Listening sockets of systemd, or of the process that ran before, until they are taken.
+    inherited: Inherited,
     /// Where the admin API listens, once it does.
     admin: Option<SocketAddr>,
     journal: Option<JoinHandle<()>>,
@@ -146,10 +154,16 @@ impl Owner {
         let dev = self.state.mode == Mode::Dev;
         let format = settings.log.format.unwrap_or(if dev { LogFormat::Pretty } else { LogFormat::Json });
         self.voice = Voice::new(format, self.paint, self.output.clone());
+        self.state.set_voice(self.voice.clone());
         if !diagnostics.is_empty() {
             self.voice.report(&Report::new(self.builder.root(), diagnostics));
         }
-        self.start_admin(settings.listen.admin)?;
+        let upgrade_socket = settings.listen.upgrade_socket.as_deref().filter(|_| !dev);
+        let predecessor = match upgrade_socket {
+            Some(path) => self.take_over(path)?,
+            None => None,
+        };
+        let admin = self.bind_admin(settings.listen.admin)?;
         let echo = settings.dev_echo.filter(|_| dev);
         if let Some(address) = echo {
             let listener = bind(address).map_err(|(address, error)| ServeError::echo(address, &error))?;
@@ -161,7 +175,8 @@ impl Owner {
             workers: settings.listen.workers.unwrap_or_else(cores).max(1),
             xray_sample: if dev { 1 } else { settings.log.xray_sample.unwrap_or(XRAY_SAMPLE) },
         };
-        let gateway = Gateway::start(&options, deployment.clone()).map_err(|error| match error {
+        let gateway = Gateway::start(&options, &mut self.inherited, deployment.clone());
+        let gateway = gateway.map_err(|error| match error {
             StartError::Listen(address, error) => ServeError::listen(address, &error),
             StartError::Worker(error) => ServeError::thread(error),
             StartError::Deployment(found) => ServeError::Refused(found),
@@ -193,14 +208,63 @@ impl Owner {
         self.state.set_gateway(Some(gateway));
         self.watch_certificates(settings);
         self.state.update(|deployments| deployments.deployed(deployment.clone(), took));
-        Ok(())
+        self.start_admin(admin)?;
+        for address in std::mem::take(&mut self.inherited).addresses() {
+            let message = format!("an inherited socket on {address} was closed: nothing is configured there");
+            self.voice.say(LogLevel::Warn, message);
+        }
+        match predecessor {
+            // Told to stop before it could take over: the one that runs has lost nothing.
+            Some(_) if self.state.is_stopping() => return Ok(()),
+            Some(predecessor) => self.relieve(predecessor)?,
+            None => {}
+        }
+        if let Some(path) = upgrade_socket {
+            upgrade::listen(path, self.state.clone())
+                .map_err(|error| ServeError::upgrade_socket(path, &error))?;
+            self.state.set_upgradable();
+        }
+        systemd::ready();
+        systemd::watchdog(self.state.clone()).map_err(ServeError::thread)
     }
 
-    fn start_admin(&mut self, address: Option<SocketAddr>) -> Result<(), ServeError> {
-        let Some(address) = address.filter(|_| self.admin.is_none()) else { return Ok(()) };
-        let listener = bind(address).map_err(|(address, error)| ServeError::admin(address, &error))?;
+    /// Listens for the admin API, if it does not yet.
+    fn bind_admin(&mut self, address: Option<SocketAddr>) -> Result<Option<TcpListener>, ServeError> {
+        let Some(address) = address.filter(|_| self.admin.is_none()) else { return Ok(None) };
+        let listener = match self.inherited.take("admin", address).into_iter().next() {
+            Some(inherited) => inherited,
+            None => bind(address).map_err(|(address, error)| ServeError::admin(address, &error))?,
+        };
         self.admin = listener.local_addr().ok();
+        Ok(Some(listener))
+    }
+
+    fn start_admin(&mut self, listener: Option<TcpListener>) -> Result<(), ServeError> {
+        let Some(listener) = listener else { return Ok(()) };
+        self.state.set_admin(listener.try_clone().ok());
         admin::start(listener, self.state.clone()).map_err(ServeError::thread)
+    }
+
+    /// Takes the sockets of the process that runs, if there is one.
+    fn take_over(&mut self, path: &Path) -> Result<Option<Predecessor>, ServeError> {
+        let asked = Predecessor::ask(path).map_err(|error| ServeError::upgrade_socket(path, &error))?;
+        Ok(asked.map(|(predecessor, sockets)| {
+            self.inherited.extend(sockets);
+            predecessor
+        }))
+    }
+
+    /// Lets the process that ran before drain.
+    fn relieve(&self, predecessor: Predecessor) -> Result<(), ServeError> {
+        let message = match predecessor.relieve() {
+            Ok(Some(process)) => format!("took over from process {process}, which drains"),
+            Ok(None) => "took over; the process that ran before has ended already".to_owned(),
+            Err(why) => {
+                return Err(ServeError::Failed(format!("the running process goes on, this one ends: {why}")));
+            }
+        };
+        self.voice.say(LogLevel::Info, message);
+        Ok(())
     }
 
     /// Does what it is told, until it is told to stop.
@@ -220,13 +284,19 @@ impl Owner {
                     Command::RefreshCertificates => self.refresh_certificates(),
                     Command::WatchFailed(error) => self.watch_failed(&error),
                     Command::Stop(signal) => {
-                        self.stop(signal);
+                        self.stop(Why::Signal(signal));
+                        return Ok(());
+                    }
+                    Command::HandedOver(process) => {
+                        self.stop(Why::HandedOver(process));
                         return Ok(());
                     }
                 }
             }
             if !causes.is_empty() {
+                systemd::reloading();
                 let outcome = self.reload(&causes)?;
+                systemd::ready();
                 for reply in replies {
                     // Whoever asked may have gone.
                     let _ = reply.send(outcome.clone());
@@ -266,7 +336,7 @@ impl Owner {
         fields.insert("took_ms".into(), json!(took.as_millis() as u64));
         let message = format!("reloaded in {}{}", short(took), named(causes));
         self.voice.say_with(LogLevel::Info, message, fields);
-        for (what, change) in needs_restart(before.deployment.plan(), deployment.plan()) {
+        for (what, change) in restart::needed(before.deployment.plan(), deployment.plan()) {
             self.voice.say(LogLevel::Warn, format!("{what} is {change} after a restart only"));
         }
         Ok(Reload::Deployed(deployment.id().to_owned(), took))
@@ -343,43 +413,6 @@ impl Owner {
         let message = format!("files cannot be watched, so changes need a restart: {error}");
         self.voice.say(LogLevel::Warn, message);
     }
-
-    fn stop(mut self, signal: &str) {
-        let grace =
-            self.state.deployments().running.map(|running| running.deployment.plan().settings.timeouts.drain);
-        let gateway = self.state.gateway();
-        if let (Some(gateway), Some(grace)) = (gateway, grace) {
-            let running = gateway.metrics().running;
-            if running > 0 {
-                let what = if running == 1 { "one running exchange is" } else { "the running exchanges are" };
-                let message = format!(
-                    "{signal}: stopping once {what} over, in {} s at the latest; again to stop at once",
-                    grace.as_secs_f64()
-                );
-                self.voice.say(LogLevel::Info, message);
-            }
-            let clean = gateway.stop(grace);
-            // The journal ends when nobody can send it anything more.
-            drop((gateway, self.state.set_gateway(None)));
-            self.finish_journal();
-            if !clean {
-                self.voice.say(LogLevel::Warn, "some exchanges were cut off");
-            }
-        }
-        self.voice.say(LogLevel::Info, "stopped");
-        self.output.flush();
-    }
-}
-
-impl Owner {
-    /// Waits for the journal to write what is left. It ends when the last worker's end of the channel is gone.
-    fn finish_journal(&mut self) {
-        let Some(journal) = self.journal.take() else { return };
-        let end = Instant::now() + JOURNAL_GRACE;
-        while !journal.is_finished() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
 }
 
 /// ` (a.ts, b.ts)`: what a reload was for.
@@ -400,50 +433,6 @@ fn named(causes: &[Cause]) -> String {
     if names.is_empty() { String::new() } else { format!(" ({}{more})", names.join(", ")) }
 }
 
-/// Settings that a running process cannot change, and what they would be.
-fn needs_restart(before: &Plan, after: &Plan) -> Vec<(&'static str, String)> {
-    let (old, new) = (&before.settings, &after.settings);
-    let address = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |a| a.to_string());
-    let mut changes = Vec::new();
-    if old.listen.address != new.listen.address {
-        changes.push(("the listener's address", new.listen.address.to_string()));
-    }
-    if old.listen.tls_address != new.listen.tls_address {
-        changes.push(("the address of the listener for TLS", address(new.listen.tls_address)));
-    }
-    if old.listen.admin != new.listen.admin {
-        changes.push(("the admin API's address", address(new.listen.admin)));
-    }
-    if old.listen.workers != new.listen.workers {
-        let workers = new.listen.workers.map_or_else(|| "one a core".to_owned(), |n| n.to_string());
-        changes.push(("the number of workers", workers));
-    }
-    if old.dev_echo != new.dev_echo {
-        changes.push(("the echo service's address", address(new.dev_echo)));
-    }
-    // These two hold for each exchange, and for the stop, as the newest deployment says.
-    let wire = |settings: &Settings| {
-        let (mut limits, mut timeouts) = (settings.limits, settings.timeouts);
-        (limits.body, timeouts.drain) = Default::default();
-        (limits, timeouts)
-    };
-    if wire(old) != wire(new) {
-        changes.push(("what stands in [limits] and [timeouts]", "in force".to_owned()));
-    }
-    if old.log.xray_sample != new.log.xray_sample {
-        changes.push(("the X-ray's sample", new.log.xray_sample.unwrap_or(XRAY_SAMPLE).to_string()));
-    }
-    if old.log.format != new.log.format {
-        let format = match new.log.format {
-            Some(LogFormat::Pretty) => "pretty",
-            Some(LogFormat::Json) => "json",
-            None => "the command's own",
-        };
-        changes.push(("the log's format", format.to_owned()));
-    }
-    changes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -454,25 +443,5 @@ mod tests {
         let many = Cause::Files((0..5).map(|n| format!("{n}.ts").into()).collect());
         assert_eq!(named(&[many]), " (0.ts, 1.ts, 2.ts and 2 more)");
         assert_eq!(named(&[Cause::Signal]), " (SIGHUP)");
-    }
-
-    #[test]
-    fn settings_that_need_a_restart_are_named() {
-        let plan = |settings| Plan {
-            root: "/".into(),
-            settings,
-            variables: Default::default(),
-            policies: Vec::new(),
-            routes: Vec::new(),
-        };
-        let (before, mut after) = (Settings::default(), Settings::default());
-        after.listen.admin = None;
-        after.listen.workers = Some(2);
-        let changes = needs_restart(&plan(before.clone()), &plan(after));
-        assert_eq!(
-            changes,
-            [("the admin API's address", "off".to_owned()), ("the number of workers", "2".to_owned())]
-        );
-        assert!(needs_restart(&plan(before.clone()), &plan(before)).is_empty());
     }
 }

@@ -1,15 +1,19 @@
 //! What the gateway's owner knows: which deployment runs, which was refused last, and whether it is stopping.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use polygate_gateway::{Deployment, Gateway};
-use polygate_pipeline::{Diagnostic, Role};
+use polygate_pipeline::{Diagnostic, LogLevel, Role};
 use polygate_plan::Plan;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+
+use crate::journal::Voice;
+use crate::upgrade::STOPPING;
 
 /// How a gateway is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub(crate) enum Command {
     WatchFailed(String),
     /// Finish running exchanges, then end.
     Stop(&'static str),
+    /// A new process serves on our sockets, of this id: finish running exchanges, then end.
+    HandedOver(u32),
 }
 
 /// Why a reload was asked for.
@@ -121,9 +127,42 @@ pub(crate) struct State {
     pub(crate) root: PathBuf,
     pub(crate) started: Instant,
     pub(crate) commands: Sender<Command>,
+    /// The program's file, as it was called when the process started: a new version stands there later.
+    pub(crate) binary: Option<PathBuf>,
     gateway: Mutex<Option<Arc<Gateway>>>,
     deployments: Mutex<Deployments>,
     stopping: AtomicBool,
+    /// Whether a new process has taken over.
+    handed_over: AtomicBool,
+    /// Whether a new process can take over.
+    upgradable: AtomicBool,
+    /// Whether one is about to.
+    upgrading: AtomicBool,
+    /// Connections to the upgrade socket that are being answered.
+    answering: AtomicUsize,
+    /// A handle to the admin API's socket.
+    admin: Mutex<Option<TcpListener>>,
+    /// True when the admin API is to accept no more.
+    admin_left: watch::Sender<bool>,
+    voice: Mutex<Option<Voice>>,
+}
+
+/// A new process is about to take over; over when dropped.
+pub(crate) struct UnderWay<'a>(&'a AtomicBool);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// A connection to the upgrade socket that is being answered.
+pub(crate) struct Answering<'a>(&'a AtomicUsize);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl State {
@@ -141,10 +180,94 @@ impl State {
             root,
             started: Instant::now(),
             commands,
+            binary: std::env::current_exe().ok(),
             gateway: Mutex::default(),
             deployments: Mutex::default(),
-            stopping: AtomicBool::new(false),
+            stopping: AtomicBool::default(),
+            handed_over: AtomicBool::default(),
+            upgradable: AtomicBool::default(),
+            upgrading: AtomicBool::default(),
+            answering: AtomicUsize::default(),
+            admin: Mutex::default(),
+            admin_left: watch::Sender::default(),
+            voice: Mutex::default(),
         }
+    }
+
+    /// Counts a connection to the upgrade socket in, until the guard is dropped.
+    pub(crate) fn answering(&self) -> Answering<'_> {
+        self.answering.fetch_add(1, Ordering::AcqRel);
+        Answering(&self.answering)
+    }
+
+    /// Whether a connection to the upgrade socket is being answered.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.answering.load(Ordering::Acquire) > 0
+    }
+
+    /// Whom [`say`](Self::say) speaks through.
+    pub(crate) fn set_voice(&self, voice: Voice) {
+        *self.voice.lock().unwrap_or_else(PoisonError::into_inner) = Some(voice);
+    }
+
+    /// One line of the gateway about itself.
+    pub(crate) fn say(&self, level: LogLevel, message: impl Into<String>) {
+        let voice = self.voice.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(voice) = voice {
+            voice.say(level, message);
+        }
+    }
+
+    /// Notes the admin API's socket.
+    pub(crate) fn set_admin(&self, socket: Option<TcpListener>) {
+        *self.admin.lock().unwrap_or_else(PoisonError::into_inner) = socket;
+    }
+
+    /// Tells when the admin API is to accept no more.
+    pub(crate) fn admin_left(&self) -> watch::Receiver<bool> {
+        self.admin_left.subscribe()
+    }
+
+    /// The admin API accepts no more, and closes its connections after their requests.
+    pub(crate) fn leave_admin(&self) {
+        self.set_admin(None);
+        self.admin_left.send_replace(true);
+    }
+
+    /// Handles to all listening sockets of the process, with what each is for.
+    ///
+    /// # Errors
+    /// When there are no file descriptors left, or nothing serves.
+    pub(crate) fn sockets(&self) -> std::io::Result<Vec<(&'static str, TcpListener)>> {
+        let gateway = self.gateway().ok_or_else(|| std::io::Error::other("nothing serves"))?;
+        let mut sockets = gateway.sockets()?;
+        if let Some(admin) = &*self.admin.lock().unwrap_or_else(PoisonError::into_inner) {
+            sockets.push(("admin", admin.try_clone()?));
+        }
+        Ok(sockets)
+    }
+
+    /// Says that new processes can take over.
+    pub(crate) fn set_upgradable(&self) {
+        self.upgradable.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_upgradable(&self) -> bool {
+        self.upgradable.load(Ordering::Acquire)
+    }
+
+    /// Begins an upgrade, one at a time.
+    ///
+    /// # Errors
+    /// Why it cannot be now.
+    pub(crate) fn begin_upgrade(&self) -> Result<UnderWay<'_>, &'static str> {
+        if self.is_stopping() {
+            return Err(STOPPING);
+        }
+        if self.upgrading.swap(true, Ordering::AcqRel) {
+            return Err("another upgrade is under way");
+        }
+        Ok(UnderWay(&self.upgrading))
     }
 
     /// The gateway, once it has started and until it stops. No lock is held while it is used: a deployment that is
@@ -174,9 +297,19 @@ impl State {
         deployments.running.as_ref().map(|running| running.deployment.id().to_owned())
     }
 
-    /// Says that the process is stopping; true when it had been said before.
-    pub(crate) fn stop(&self) -> bool {
-        self.stopping.swap(true, Ordering::AcqRel)
+    /// Says that the process is stopping.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Says that a new process has taken over.
+    pub(crate) fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

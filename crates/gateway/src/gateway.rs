@@ -5,13 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use polygate_pipeline::Diagnostic;
 
 use crate::deployment::Deployment;
 use crate::events::{Event, Events};
-use crate::listen;
+use crate::listen::{self, Bound, Inherited};
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::record::ExchangeRecord;
 use crate::tls::{Acceptor, Keeper, Refreshed, TlsStatus};
@@ -45,6 +45,8 @@ pub struct Gateway {
     tls_address: Option<SocketAddr>,
     workers: Vec<Handle>,
     tls: Keeper,
+    /// A handle to each listening socket, until the gateway stops.
+    sockets: Mutex<Vec<(&'static str, TcpListener)>>,
     events: Events,
     /// Until it is taken.
     receiver: Mutex<Option<Receiver<Event>>>,
@@ -54,39 +56,52 @@ struct Handle {
     commands: tokio::sync::mpsc::UnboundedSender<Command>,
     metrics: WorkerMetrics,
     /// Until it is joined.
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<u64>>>,
 }
 
-fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<TcpListener>), StartError> {
-    let bound = listen::bind(address, count).and_then(|all| Ok((all[0].local_addr()?, all)));
-    bound.map_err(|error| StartError::Listen(address, error))
-}
+/// What the gateway's listening sockets are called when they are handed on.
+const CLEARTEXT: &str = "gateway";
+const ENCRYPTED: &str = "tls";
 
 impl Gateway {
-    /// Binds the addresses, starts the workers, and makes the deployment live on each.
+    /// Listens on the addresses, on inherited sockets where there are any for them; starts the workers, and makes the
+    /// deployment live on each.
     ///
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
-    pub fn start(options: &GatewayOptions, deployment: Arc<Deployment>) -> Result<Self, StartError> {
+    pub fn start(
+        options: &GatewayOptions,
+        inherited: &mut Inherited,
+        deployment: Arc<Deployment>,
+    ) -> Result<Self, StartError> {
         let count = options.workers.max(1);
         let settings = &deployment.plan().settings;
-        let (address, listeners) = bind(options.address, count)?;
+        let mut sockets = Vec::new();
+        let mut bind = |name: &'static str, wanted: SocketAddr| {
+            let bound = listen::bind(wanted, count, inherited.take(name, wanted));
+            let bound = bound.and_then(|bound| Ok((bound.sockets[0].local_addr()?, bound)));
+            let (address, Bound { workers, sockets: all }) =
+                bound.map_err(|error| StartError::Listen(wanted, error))?;
+            sockets.extend(all.into_iter().map(|socket| (name, socket)));
+            Ok((address, workers))
+        };
+        let (address, listeners) = bind(CLEARTEXT, options.address)?;
         let (tls_address, mut tls_listeners) = match settings.listen.tls_address {
             Some(wanted) if settings.tls.is_some() => {
-                let (address, listeners) = bind(wanted, count)?;
+                let (address, listeners) = bind(ENCRYPTED, wanted)?;
                 (Some(address), listeners)
             }
             _ => (None, Vec::new()),
         };
         let (events, receiver) = Events::new();
         let mut workers = Vec::with_capacity(count);
-        for (number, listener) in listeners.into_iter().enumerate() {
+        for (number, listeners) in listeners.into_iter().enumerate() {
             let metrics = WorkerMetrics::default();
             let (commands, receiver) = tokio::sync::mpsc::unbounded_channel();
             let worker = Worker {
                 number,
-                listener,
-                tls_listener: tls_listeners.pop(),
+                listeners,
+                tls_listeners: tls_listeners.pop().unwrap_or_default(),
                 events: events.clone(),
                 metrics: metrics.clone(),
                 xray_sample: options.xray_sample,
@@ -98,8 +113,8 @@ impl Gateway {
                 .map_err(StartError::Worker)?;
             workers.push(Handle { commands, metrics, thread: Mutex::new(Some(thread)) });
         }
-        let (tls, receiver) = (Keeper::default(), Mutex::new(Some(receiver)));
-        let gateway = Self { address, tls_address, workers, tls, events, receiver };
+        let (tls, sockets, receiver) = (Keeper::default(), Mutex::new(sockets), Mutex::new(Some(receiver)));
+        let gateway = Self { address, tls_address, workers, tls, sockets, events, receiver };
         gateway.deploy(&deployment).map_err(StartError::Deployment)?;
         Ok(gateway)
     }
@@ -190,19 +205,50 @@ impl Gateway {
         all
     }
 
+    /// Handles to its listening sockets, with what each is for: whoever has them goes on listening when this gateway
+    /// has stopped.
+    ///
+    /// # Errors
+    /// When there are no file descriptors left, or it has stopped.
+    pub fn sockets(&self) -> io::Result<Vec<(&'static str, TcpListener)>> {
+        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        if sockets.is_empty() {
+            return Err(io::Error::other("the gateway has stopped"));
+        }
+        sockets.iter().map(|(name, socket)| Ok((*name, socket.try_clone()?))).collect()
+    }
+
+    /// Whether every worker's event loop turns: each answers within `patience`, all in all.
+    pub fn answers(&self, patience: Duration) -> bool {
+        let end = Instant::now() + patience;
+        let (reply, answers) = std::sync::mpsc::channel();
+        for worker in &self.workers {
+            if worker.commands.send(Command::Ping(reply.clone())).is_err() {
+                return false;
+            }
+        }
+        let answered = || answers.recv_timeout(end.saturating_duration_since(Instant::now()));
+        self.workers.iter().all(|_| answered().is_ok())
+    }
+
     /// Stops: accepts no more connections, lets running exchanges finish for as long as `grace`, and closes the rest.
-    /// True when none had to be cut off.
-    pub fn stop(&self, grace: Duration) -> bool {
+    /// Says how many exchanges were cut off.
+    pub fn stop(&self, grace: Duration) -> u64 {
+        // The workers' own handles are the last ones then, and close the sockets once their backlogs are empty.
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).clear();
         for worker in &self.workers {
             // A worker that has ended needs no telling.
             let _ = worker.commands.send(Command::Stop(grace));
         }
-        let mut clean = true;
+        let mut cut = 0;
         for worker in &self.workers {
             let thread = worker.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-            clean &= thread.is_none_or(|thread| thread.join().is_ok());
-            clean &= worker.metrics.snapshot().running == 0;
+            match thread.map(JoinHandle::join) {
+                Some(Ok(of_worker)) => cut += of_worker,
+                Some(Err(_)) => cut += worker.metrics.snapshot().running,
+                None => {}
+            }
         }
-        clean
+        cut
     }
 }

@@ -31,6 +31,7 @@ mod worker;
 pub use deployment::Deployment;
 pub use events::Event;
 pub use gateway::{Gateway, GatewayOptions, StartError};
+pub use listen::Inherited;
 pub use metrics::{HandshakeMetrics, Histogram, Metrics, PolicyMetrics, RouteMetrics};
 pub use path::is_ambiguous;
 pub use problem::problem;

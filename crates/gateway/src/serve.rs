@@ -31,6 +31,8 @@ struct Inner {
     xray_sample: u32,
     xray_turn: Cell<u32>,
     random: RefCell<fastrand::Rng>,
+    /// Why exchanges that are dropped from now on end.
+    dropped_for: Cell<Reason>,
     /// The label of exchanges without a route.
     unrouted: Arc<str>,
 }
@@ -52,6 +54,7 @@ impl Server {
             xray_sample,
             xray_turn: Cell::default(),
             random: RefCell::new(fastrand::Rng::new()),
+            dropped_for: Cell::new(Reason::ClientClosed),
             unrouted: Arc::from(""),
         }))
     }
@@ -64,6 +67,11 @@ impl Server {
     /// Lets new exchanges run on another deployment.
     pub(crate) fn swap(&self, live: Live) {
         self.0.live.replace(Rc::new(live));
+    }
+
+    /// What still runs is about to be cut off by a stop.
+    pub(crate) fn cut(&self) {
+        self.0.dropped_for.set(Reason::Stopping);
     }
 
     fn begin(&self, live: &Rc<Live>, client: Client, head: Head) -> Track {
@@ -290,8 +298,9 @@ impl Finish for Track {
 impl Drop for Track {
     fn drop(&mut self) {
         if !self.over {
-            self.status = Reason::ClientClosed.status();
-            let failure = Some(Failure::new(Reason::ClientClosed));
+            let reason = self.server.0.dropped_for.get();
+            self.status = reason.status();
+            let failure = Some(Failure::new(reason));
             self.record(&End { received: 0, sent: 0, failure });
         }
     }

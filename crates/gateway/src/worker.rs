@@ -30,14 +30,17 @@ pub(crate) enum Command {
     Secure(Arc<Acceptor>),
     /// Stop, waiting so long for running exchanges.
     Stop(Duration),
+    /// Answer, to show that the event loop turns.
+    Ping(std::sync::mpsc::Sender<()>),
 }
 
 /// What a worker's thread is started with.
 pub(crate) struct Worker {
     pub(crate) number: usize,
-    pub(crate) listener: TcpListener,
-    /// The listener for TLS, when there is one.
-    pub(crate) tls_listener: Option<TcpListener>,
+    /// At least one.
+    pub(crate) listeners: Vec<TcpListener>,
+    /// Those for TLS.
+    pub(crate) tls_listeners: Vec<TcpListener>,
     pub(crate) events: Events,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) xray_sample: u32,
@@ -48,27 +51,31 @@ pub(crate) struct Worker {
 const VITALS_EVERY: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Runs until told to stop, or until nobody can tell it anything any more.
-    pub(crate) fn run(self, commands: UnboundedReceiver<Command>) {
+    /// Runs until told to stop, or until nobody can tell it anything any more. Gives the number of exchanges that were
+    /// cut off.
+    pub(crate) fn run(self, commands: UnboundedReceiver<Command>) -> u64 {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
         match runtime {
             Ok(runtime) => {
-                runtime.block_on(self.serve(commands));
+                let cut = runtime.block_on(self.serve(commands));
                 // Plugins' blocking helpers and name lookups must not hold up the end.
                 runtime.shutdown_background();
+                cut
             }
-            Err(error) => tracing::error!(%error, worker = self.number, "no event loop"),
+            Err(error) => {
+                tracing::error!(%error, worker = self.number, "no event loop");
+                0
+            }
         }
     }
 
-    async fn serve(self, mut commands: UnboundedReceiver<Command>) {
+    async fn serve(self, mut commands: UnboundedReceiver<Command>) -> u64 {
         let client = Client::new(&self.settings);
         let mut server: Option<Server> = None;
         let stop = Stop::default();
         let mut prepared: Option<Live> = None;
-        let mut listener = Some(self.listener);
-        let mut tls_listener = self.tls_listener;
+        let (mut listeners, mut tls_listeners) = (self.listeners, self.tls_listeners);
         let mut secure: Option<Secure> = None;
         let mut vitals = tokio::time::interval(VITALS_EVERY);
         vitals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -111,12 +118,14 @@ impl Worker {
                         let (service, metrics) = (first.clone(), metrics.clone());
                         Listener::spawn(listener, secure, service, stop.clone(), metrics, &settings);
                     };
-                    if let Some(listener) = listener.take() {
+                    for listener in listeners.drain(..) {
                         spawn(listener, None);
                     }
                     // What handshakes are made with was told before the first deployment.
-                    if let (Some(listener), Some(secure)) = (tls_listener.take(), &secure) {
-                        spawn(listener, Some(secure.clone()));
+                    for listener in tls_listeners.drain(..) {
+                        if let Some(secure) = &secure {
+                            spawn(listener, Some(secure.clone()));
+                        }
                     }
                     server = Some(first);
                 }
@@ -125,12 +134,20 @@ impl Worker {
                     Some(secure) => secure.replace(acceptor),
                     None => secure = Some(Secure::new(acceptor)),
                 },
+                // Whoever asked may have lost patience.
+                Some(Command::Ping(reply)) => drop(reply.send(())),
                 Some(Command::Stop(grace)) => break grace,
                 None => break Duration::ZERO,
             }
         };
         stop.stop();
         // When the grace is over, what still runs is dropped with the runtime.
-        let _ = tokio::time::timeout(grace, stop.drained()).await;
+        if tokio::time::timeout(grace, stop.drained()).await.is_ok() {
+            return 0;
+        }
+        if let Some(server) = &server {
+            server.cut();
+        }
+        self.metrics.snapshot().running
     }
 }

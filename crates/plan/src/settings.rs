@@ -48,6 +48,8 @@ pub struct Listen {
     pub trusted_proxies: Vec<IpAddr>,
     /// The header that carries the request id, in and out. Default `x-request-id`.
     pub request_id_header: String,
+    /// The unix socket at which a new process of `run` asks for the listening sockets; `None` means that it cannot.
+    pub upgrade_socket: Option<PathBuf>,
 }
 
 impl Default for Listen {
@@ -59,6 +61,7 @@ impl Default for Listen {
             workers: None,
             trusted_proxies: Vec::new(),
             request_id_header: "x-request-id".to_owned(),
+            upgrade_socket: None,
         }
     }
 }
@@ -112,6 +115,8 @@ pub struct Timeouts {
     pub write: Duration,
     /// Between two requests of a connection. Default 75 s.
     pub idle: Duration,
+    /// How long a stop serves on as before once `/health/ready` says 503. Default 0.
+    pub ready_delay: Duration,
     /// How long a stop waits for running exchanges. Default 30 s.
     pub drain: Duration,
 }
@@ -124,6 +129,7 @@ impl Default for Timeouts {
             body: Duration::from_secs(30),
             write: Duration::from_secs(30),
             idle: Duration::from_secs(75),
+            ready_delay: Duration::ZERO,
             drain: Duration::from_secs(30),
         }
     }

@@ -60,6 +60,7 @@ your policies log beneath it. http://127.0.0.1:8081/exchanges tells what each po
 Examples:
   polygate run shop
   polygate run shop --listen 0.0.0.0:8080 --admin off --workers 4
+  polygate run shop --check-only && systemctl reload polygate
 
 Standard output gets one JSON object a line: type \"access\" for each exchange, \"log\" for what policies say, \"gateway\"
 for the gateway itself. SIGTERM lets running exchanges finish, a second one does not. SIGHUP reads the project again; a
@@ -70,6 +71,28 @@ change with errors in it is refused and the running version serves on.")]
         source: PathBuf,
         #[command(flatten)]
         serving: Serving,
+        /// Unix socket at which a new process takes over from this one without losing a connection
+        /// [default: polygate.toml, or none]
+        #[arg(long, value_name = "PATH")]
+        upgrade_socket: Option<PathBuf>,
+        /// Do all that a start does before it listens, say what is wrong, and end with 0 or 1
+        #[arg(long)]
+        check_only: bool,
+    },
+
+    /// Replace a running process by a new version of the program, without losing a connection
+    #[command(after_help = "\
+Examples:
+  polygate run shop --upgrade-socket /run/polygate/upgrade.sock &
+  install -m 755 polygate-new /usr/local/bin/polygate && polygate upgrade /run/polygate/upgrade.sock
+
+The running process starts the program's file anew with its own arguments. Once the new process serves, on the same
+sockets, the old one finishes its exchanges and ends. If the new one does not become ready, the old one serves on and
+this command ends with 1. SIGUSR2 does the same.")]
+    Upgrade {
+        /// The running process's upgrade socket
+        #[arg(value_name = "SOCKET")]
+        socket: PathBuf,
     },
 
     /// Find everything that is wrong with a project, without serving it
@@ -170,6 +193,7 @@ impl Serving {
                 Admin::At(address) => Some(address),
             }),
             workers: self.workers.map(usize::from),
+            upgrade_socket: None,
         }
     }
 }

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::CommandFactory;
-use polygate_control::{Builder, Built, Mode, Overrides, Report, ServeOptions, Source, explain, serve};
+use polygate_control::{
+    Builder, Built, Mode, Overrides, Report, ServeOptions, Source, explain, serve, upgrade,
+};
 use polygate_pipeline::World;
 
 use crate::arguments::{Arguments, Colour, Command, OutputFormat};
@@ -37,8 +39,17 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let colour = arguments.color;
     let ended = match arguments.command {
         Command::Dev { dir, serving } => start(Mode::Dev, &dir, serving.overrides(), colour),
-        Command::Run { source, serving } => start(Mode::Run, &source, serving.overrides(), colour),
-        Command::Check { source, format } => check(&source, format.format, colour),
+        Command::Run { source, serving, upgrade_socket, check_only } => {
+            let upgrade_socket = upgrade_socket.map(|path| std::path::absolute(&path).unwrap_or(path));
+            let overrides = Overrides { upgrade_socket, ..serving.overrides() };
+            if check_only {
+                check(&source, overrides, OutputFormat::Text, colour)
+            } else {
+                start(Mode::Run, &source, overrides, colour)
+            }
+        }
+        Command::Upgrade { socket } => upgrade(&socket).map_err(Ended::problem),
+        Command::Check { source, format } => check(&source, Overrides::default(), format.format, colour),
         Command::Explain { source, method, url, format } => {
             explained(&source, &method, &url, format.format, colour)
         }
@@ -85,9 +96,9 @@ fn start(mode: Mode, path: &Path, overrides: Overrides, colour: Colour) -> Resul
     })
 }
 
-fn check(path: &Path, format: OutputFormat, colour: Colour) -> Result<(), Ended> {
+fn check(path: &Path, overrides: Overrides, format: OutputFormat, colour: Colour) -> Result<(), Ended> {
     let source = find(path)?;
-    let Built { diagnostics, .. } = Builder::new(source.root.clone(), worlds(), Overrides::default()).build();
+    let Built { diagnostics, .. } = Builder::new(source.root.clone(), worlds(), overrides).build();
     let report = Report::new(&source.root, &diagnostics);
     print::out(&match format {
         OutputFormat::Json => format!("{:#}\n", report.json()),

@@ -46,7 +46,8 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
 pub(crate) fn start(listener: TcpListener, state: Arc<State>) -> std::io::Result<()> {
     let address = listener.local_addr()?;
     on_thread("polygate-admin", move || {
-        serve(listener, MAX_CONNECTIONS, move |request| {
+        let left = state.admin_left();
+        serve(listener, MAX_CONNECTIONS, left, move |request| {
             let state = state.clone();
             async move {
                 let (head, _) = request.into_parts();
@@ -121,7 +122,9 @@ fn is_own(address: SocketAddr, headers: &HeaderMap) -> bool {
 }
 
 fn ready(state: &State) -> Answer {
-    let word = if state.is_stopping() {
+    // After an upgrade the new process answers for both: a question that this one still got must not take the gateway
+    // out of service.
+    let word = if state.is_stopping() && !state.is_handed_over() {
         "stopping"
     } else if state.running_id().is_none() {
         "nothing deployed"

@@ -58,6 +58,9 @@ fn readiness_follows_the_deployment() {
     state.stop();
     let (status, _, body) = ask(&state, Method::GET, "/health/ready");
     assert_eq!((status, &body["status"]), (503, &"stopping".into()));
+    // A new process serves in its place.
+    state.hand_over();
+    assert_eq!(ask(&state, Method::GET, "/health/ready").0, 200);
     assert_eq!(ask(&state, Method::GET, "/health/live").0, 200);
 }
 

@@ -41,6 +41,7 @@ pub(super) fn status(state: &State) -> Value {
         "version": state.version,
         "mode": state.mode.as_str(),
         "project": { "name": state.project, "root": state.root },
+        "process": std::process::id(),
         "uptime_s": state.started.elapsed().as_secs(),
         "stopping": state.is_stopping(),
         "address": gateway.as_ref().map(|gateway| gateway.address().to_string()),

@@ -190,6 +190,7 @@ fn said(lines: &[LogLine], error: &str) -> bool {
 }
 
 /// What the gateway says about itself, in the journal's format.
+#[derive(Clone)]
 pub(crate) struct Voice {
     format: LogFormat,
     paint: Paint,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use polygate_pipeline::Diagnostic;
 
@@ -26,6 +27,10 @@ impl ServeError {
 
     pub(super) fn echo(address: SocketAddr, error: &io::Error) -> Self {
         Self::address("the echo service", "[dev] echo in polygate.toml", address, error)
+    }
+
+    pub(super) fn upgrade_socket(path: &Path, error: &io::Error) -> Self {
+        Self::Failed(format!("the upgrade socket {} cannot be used: {error}", path.display()))
     }
 
     pub(super) fn thread(error: io::Error) -> Self {

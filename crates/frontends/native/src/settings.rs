@@ -53,6 +53,7 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
         }
         listen.request_id_header = name;
     }
+    listen.upgrade_socket = file.listen.upgrade_socket.map(|path| project.root.join(path));
     settings.tls = tls::load(project, file.tls, &settings.listen, &tree);
     let listen = &mut settings.listen;
     match file.admin.address {
@@ -67,6 +68,7 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     set(&mut to.body, from.body.map(|d| d.0));
     set(&mut to.write, from.write.map(|d| d.0));
     set(&mut to.idle, from.idle.map(|d| d.0));
+    set(&mut to.ready_delay, from.ready_delay.map(|d| d.0));
     set(&mut to.drain, from.drain.map(|d| d.0));
     settings.budget = budget(&file.budget);
     let connection = (tree.get("connection").unwrap_or(&tree), "connection");

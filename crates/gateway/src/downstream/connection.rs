@@ -27,8 +27,8 @@ use crate::wire::{Deadline, Transfer, take_whole};
 /// How long unread bytes of a request are waited for, so that the connection can be kept, or closed without the
 /// client losing the response to a reset.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
-/// A connection that has not sent anything yet when the worker stops gets this long to do so: its request may be
-/// under way, and closing would lose it.
+/// A connection that waits for a request when the worker stops gets this long: the request may be under way, and closing
+/// would lose it.
 const LAST_CHANCE: Duration = Duration::from_millis(500);
 /// Bytes that are read and thrown away while a connection is being closed.
 const LINGER_BYTES: usize = 256 << 10;
@@ -127,8 +127,7 @@ impl<S: Service> Connection<S> {
                 let begun = parser.has_begun(&state.buffer.bytes);
                 let (until, pause) = match (begun, first, common.stop.is_stopping()) {
                     (true, ..) => (&mut head_until, common.timeouts.head),
-                    (false, false, true) => return Poll::Ready(Next::Close),
-                    (false, true, true) => (&mut chance_until, LAST_CHANCE),
+                    (false, _, true) => (&mut chance_until, LAST_CHANCE),
                     (false, true, false) => (&mut idle_until, common.timeouts.head),
                     (false, false, false) => (&mut idle_until, common.timeouts.idle),
                 };

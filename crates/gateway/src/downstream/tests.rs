@@ -419,16 +419,24 @@ fn a_stop_closes_idle_connections_and_lets_busy_ones_finish() {
         let mut idle = gate.connect().await;
         idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         through(&mut idle, "done").await;
+        // One that is kept, and whose next request is under way when the stop comes.
+        let mut kept = gate.connect().await;
+        kept.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        through(&mut kept, "done").await;
         let mut busy = gate.connect().await;
         busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-        gate.until(|g| g.metrics.snapshot().connections == 2).await;
+        gate.until(|g| g.metrics.snapshot().connections == 3).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
         // One more whose request is on its way.
         let mut late = gate.connect().await;
         late.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         gate.stop.stop();
-        let got = rest(&mut late).await;
-        assert_eq!(got, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ndone");
+        tokio::task::yield_now().await;
+        kept.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        for last in [&mut late, &mut kept] {
+            let got = rest(last).await;
+            assert_eq!(got, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ndone");
+        }
         let (closed, finished, ()) = tokio::join!(rest(&mut idle), rest(&mut busy), gate.stop.drained());
         assert_eq!(closed, "");
         assert_eq!(finished, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ndone");

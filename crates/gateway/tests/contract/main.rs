@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Reply, request};
-use polygate_gateway::{Deployment, ExchangeRecord, Gateway, GatewayOptions};
+use polygate_gateway::{Deployment, ExchangeRecord, Gateway, GatewayOptions, Inherited};
 use polygate_pipeline::{Budget, Method, OnFailure, PluginRef, PolicySpec, Role, RouteInfo, World};
 use polygate_plan::{Handler, PathPattern, Plan, PlannedLayer, Policy, Route, Settings};
 
@@ -70,7 +70,7 @@ fn house(layers: &[&str], on_failure: OnFailure) -> House {
     let deployment = Arc::new(deployment.unwrap());
     assert_eq!(deployment.trial(), []);
     let options = GatewayOptions { address: ([127, 0, 0, 1], 0).into(), workers: 1, xray_sample: 1 };
-    House { gateway: Gateway::start(&options, deployment).unwrap() }
+    House { gateway: Gateway::start(&options, &mut Inherited::default(), deployment).unwrap() }
 }
 
 impl House {

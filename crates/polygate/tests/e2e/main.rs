@@ -11,4 +11,5 @@ mod reload;
 mod stop;
 mod streaming;
 mod tls;
+mod upgrade;
 mod upstreams;

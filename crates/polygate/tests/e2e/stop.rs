@@ -2,9 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
 use std::time::Duration;
 
-use crate::harness::{Project, polygate};
+use crate::harness::{PATIENCE, Project, agent, polygate};
 
 const MODULE: &str = r#"
 export async function slow() { await new Promise((resolve) => setTimeout(resolve, 400)); return new Response("finished"); }
@@ -65,4 +68,113 @@ fn a_missing_project_is_one_clear_line() {
         !output.status.success() && error.contains("/no/such/project") && !error.contains("panicked"),
         "{error}"
     );
+}
+
+/// Sends a request and gives the stream, whose answer is yet to come.
+fn ask(port: u16, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    stream
+}
+
+#[test]
+fn readiness_fails_first_and_what_outlasts_the_limit_is_counted() {
+    let module = r#"
+export async function quick() { return new Response("here"); }
+export async function endless() { console.log("began"); await new Promise((r) => setTimeout(r, 60000)); return new Response(""); }
+"#;
+    let project = Project::new()
+        .file("modules/main.ts", module)
+        .file(
+            "polygate.toml",
+            "[budget]\nwall = \"1h\"\n[timeouts]\nready-delay = \"700ms\"\ndrain = \"300ms\"\n",
+        )
+        .function("get", "/", "quick")
+        .function("get", "/endless", "endless");
+    let mut gateway = project.run();
+    let mut waiting = [ask(gateway.port(), "/endless"), ask(gateway.port(), "/endless")];
+    gateway.wait(|| (gateway.output().matches("began").count() == 2).then_some(()), "both to run");
+    gateway.signal("-TERM");
+    gateway.await_output("not ready any more");
+    // Load balancers are told; whoever comes all the same is served as before.
+    let ready = agent().get(gateway.admin_url("/health/ready")).call().unwrap();
+    assert_eq!(ready.status(), 503);
+    let reply = gateway.get("/");
+    assert_eq!((reply.status, reply.header("connection")), (200, None));
+    assert!(gateway.ended().success());
+    let output = gateway.await_output("\"stopped\"");
+    assert!(output.contains("2 exchanges were cut off after 0.3 s"), "{output}");
+    assert_eq!(output.matches("\"reason\":\"stopping\"").count(), 2, "{output}");
+    for stream in &mut waiting {
+        let mut reply = String::new();
+        // Reset or closed; no half of an answer.
+        let _ = stream.read_to_string(&mut reply);
+        assert_eq!(reply, "");
+    }
+}
+
+#[test]
+fn only_checking_ends_with_what_was_found() {
+    let project = Project::new().file("modules/main.ts", MODULE).function("get", "/", "slow");
+    // A port that is taken: nothing listens.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let check = || {
+        let mut command = polygate();
+        command.arg("run").arg(project.root()).args(["--listen", &address, "--check-only"]);
+        command.output().unwrap()
+    };
+    let fine = check();
+    assert_eq!((fine.status.code(), &*fine.stdout), (Some(0), &b"no problems\n"[..]));
+    // What shows only when the module is loaded is found as well.
+    project.write("modules/main.ts", "export const slow = 1;\nthrow new Error('at load time');");
+    let broken = check();
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&broken.stdout).contains("at load time"));
+}
+
+#[test]
+fn systemd_is_told_and_its_sockets_are_used() {
+    let project = Project::new().file("modules/main.ts", MODULE).function("get", "/slow", "slow");
+    let notify = project.root().join("notify.sock");
+    let told = UnixDatagram::bind(&notify).unwrap();
+    told.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hear = || {
+        let mut buffer = [0; 256];
+        let count = told.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..count]).into_owned()
+    };
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    // The shell takes the part of systemd: the socket is descriptor 3, and the process knows that it is meant.
+    let script = r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&0 0</dev/null"#;
+    let mut gateway = std::process::Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_polygate"), "run"])
+        .arg(project.root())
+        .args(["--listen", &address.to_string(), "--admin", "off", "--workers", "2"])
+        .env("NOTIFY_SOCKET", &notify)
+        .env("WATCHDOG_USEC", "200000")
+        .stdin(Stdio::from(OwnedFd::from(socket)))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let ready = hear();
+    assert_eq!(ready, format!("READY=1\nMAINPID={}", gateway.id()));
+    let await_told = |what: &str| while !hear().starts_with(what) {};
+    await_told("WATCHDOG=1");
+    let signal = |name: &str| {
+        let id = gateway.id().to_string();
+        assert!(std::process::Command::new("kill").args([name, &id]).status().unwrap().success());
+    };
+    signal("-HUP");
+    await_told("RELOADING=1\nMONOTONIC_USEC=");
+    await_told("READY=1");
+    let mut stream = ask(address.port(), "/slow");
+    let mut first = [0; 15];
+    stream.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    signal("-TERM");
+    await_told("STOPPING=1");
+    assert!(gateway.wait().unwrap().success());
 }

@@ -54,6 +54,9 @@ pub(crate) struct Listen {
     pub(crate) trusted_proxies: Vec<Ip>,
     /// The header that carries the request id, in and out. Default `x-request-id`.
     pub(crate) request_id_header: Option<String>,
+    /// The unix socket at which a new process of `polygate run` takes over from the one that runs; relative to the
+    /// project's folder. Default none.
+    pub(crate) upgrade_socket: Option<String>,
 }
 
 /// The admin API.
@@ -112,6 +115,8 @@ pub(crate) struct Timeouts {
     pub(crate) write: Option<Duration>,
     /// Between two requests of a connection. Default 75s.
     pub(crate) idle: Option<Duration>,
+    /// How long a stop serves on as before once `/health/ready` says 503, so that load balancers notice. Default 0s.
+    pub(crate) ready_delay: Option<Duration>,
     /// How long a stop waits for running exchanges. Default 30s.
     pub(crate) drain: Option<Duration>,
 }

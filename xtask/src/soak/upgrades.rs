@@ -1,0 +1,142 @@
+//! Binary upgrades and reloads under load: no request may fail, no connection may be refused.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{ADMIN, PORT, edit, get, ready};
+use crate::Outcome;
+use crate::process::program;
+
+/// Seconds of load before the first change and after the last one.
+const MARGIN: u64 = 2;
+/// Seconds that one change may take on average.
+const EACH: u64 = 1;
+
+/// Upgrades `upgrades` times, and reloads `reloads` times in between, while `wrk` keeps connections and `curl` opens new
+/// ones.
+pub(super) fn run(binary: &Path, project: &Path, upgrades: usize, reloads: usize) -> Outcome {
+    let socket = project.join("upgrade.sock");
+    let (listen, admin) = (format!("127.0.0.1:{PORT}"), format!("127.0.0.1:{ADMIN}"));
+    let (folder, path) = (project.to_string_lossy(), socket.to_string_lossy());
+    let arguments = ["run", &folder, "--listen", &listen, "--admin", &admin, "--upgrade-socket", &path];
+    let first = program(binary, &arguments).start()?;
+    ready()?;
+    // `run` starts no echo service: what is asked for is answered by the gateway itself.
+    let url = format!("http://127.0.0.1:{PORT}/hello/Ada");
+    let seconds = (upgrades as u64 + reloads as u64) * EACH + 2 * MARGIN;
+    let over = AtomicBool::new(false);
+    let (asked, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let output = std::thread::scope(|scope| {
+        let load = scope
+            .spawn(|| program("wrk", &["-t1", "-c16", &format!("-d{seconds}s"), "--latency", &url]).output());
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let status = Command::new("curl")
+                        .args([
+                            "--silent",
+                            "--show-error",
+                            "--fail",
+                            "--max-time",
+                            "10",
+                            "--output",
+                            "/dev/null",
+                            &url,
+                        ])
+                        .status();
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    let fine = status.is_ok_and(|status| status.success());
+                    failed.fetch_add(u64::from(!fine), Ordering::Relaxed);
+                }
+            });
+        }
+        let changed = change(binary, project, &socket, upgrades, reloads);
+        // `wrk` ends by the clock; the load on new connections lasts as long.
+        let output = load.join().map_err(|_| "the load generator's thread failed".to_owned());
+        over.store(true, Ordering::Relaxed);
+        let took = changed?;
+        if took > Duration::from_secs(seconds - MARGIN) {
+            return Err(format!("the changes took {took:?}, longer than the load"));
+        }
+        output?
+    });
+    let stopped = stop(first.id());
+    let output = output?;
+    println!("{}", output.trim_end());
+    let (asked, failed) = (asked.into_inner(), failed.into_inner());
+    println!(
+        "{upgrades} upgrades and {reloads} reloads; curl: {asked} requests on new connections, {failed} failed"
+    );
+    if output.contains("Non-2xx") || output.contains("Socket errors") || failed > 0 || asked == 0 {
+        return Err("requests failed during upgrades and reloads".to_owned());
+    }
+    stopped
+}
+
+/// Spreads the upgrades over the reloads. Gives the time that all took.
+fn change(
+    binary: &Path,
+    project: &Path,
+    socket: &Path,
+    upgrades: usize,
+    reloads: usize,
+) -> Result<Duration, String> {
+    let began = Instant::now();
+    std::thread::sleep(Duration::from_secs(MARGIN));
+    let each = reloads / upgrades.max(1);
+    let mut number = 0;
+    for upgrade in 1..=upgrades {
+        let last = if upgrade == upgrades { reloads } else { upgrade * each };
+        while number < last {
+            number += 1;
+            edit(project, &format!("soak-{number}"))?;
+            let reply = post(ADMIN, "/reload").map_err(|error| format!("reload {number}: {error}"))?;
+            if !reply.starts_with("HTTP/1.1 200") || !reply.contains("deployed") {
+                return Err(format!("reload {number} was refused: {reply}"));
+            }
+        }
+        let before = process()?;
+        program(binary, &["upgrade", &socket.to_string_lossy()]).output()?;
+        let after = process()?;
+        if before == after {
+            return Err(format!("upgrade {upgrade}: process {before} answers still"));
+        }
+        // Until the old one is gone: two upgrades at a time are refused.
+        while alive(before) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        println!("upgrade {upgrade}: process {after} serves in place of {before}");
+    }
+    Ok(began.elapsed())
+}
+
+/// The id of the process that answers the admin API.
+fn process() -> Result<u64, String> {
+    let reply = get(ADMIN, "/status").map_err(|error| format!("the admin API: {error}"))?;
+    let body = reply.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let status: Value = serde_json::from_str(body).map_err(|error| format!("the admin API: {error}"))?;
+    status["process"].as_u64().ok_or_else(|| "the status has no process id".to_owned())
+}
+
+/// Whether a process runs; one that has ended and was not waited for does not.
+fn alive(id: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// Ends the last process; the first one is ours to wait for.
+fn stop(first: u32) -> Outcome {
+    let last = process()?;
+    if last != u64::from(first) {
+        let _ = Command::new("kill").args(["-TERM", &last.to_string()]).status();
+    }
+    Ok(())
+}
+
+fn post(port: u16, path: &str) -> std::io::Result<String> {
+    super::ask("POST", port, path)
+}

@@ -13,6 +13,7 @@ mod echo;
 mod explain;
 mod http;
 mod journal;
+mod level;
 mod packages;
 mod paint;
 mod report;

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use polygate_gateway::{Deployment, Gateway, GatewayOptions, Inherited, Refreshed, StartError};
 use polygate_pipeline::{Diagnostic, LogLevel};
-use polygate_plan::{LogFormat, Settings, Tls};
+use polygate_plan::{AccessFormat, LogFormat, LogSettings, Settings, Tls};
 use serde_json::{Map, json};
 
 pub use error::ServeError;
@@ -25,7 +25,7 @@ use crate::build::{Builder, Built, Overrides};
 use crate::certificates::CertificateWatch;
 use crate::clock::short;
 use crate::http::bind;
-use crate::journal::{Journal, Output, Voice};
+use crate::journal::{AccessLines, Journal, Output, Voice};
 use crate::paint::Paint;
 use crate::report::Report;
 use crate::source::Source;
@@ -82,7 +82,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         })
     });
     let format = if mode == Mode::Dev { LogFormat::Pretty } else { LogFormat::Json };
-    Trace::start(format, paint, output.clone());
+    Trace::start(format, paint, output.clone(), state.levels.clone());
     let mut owner = Owner {
         builder: match Builder::new(source.root.clone(), worlds, overrides) {
             builder if mode == Mode::Dev => builder.partial(),
@@ -158,6 +158,8 @@ impl Owner {
         if !diagnostics.is_empty() {
             self.voice.report(&Report::new(self.builder.root(), diagnostics));
         }
+        self.state.levels.set(settings.log.level, None);
+        let access = self.access_lines(&settings.log, format)?;
         let upgrade_socket = settings.listen.upgrade_socket.as_deref().filter(|_| !dev);
         let predecessor = match upgrade_socket {
             Some(path) => self.take_over(path)?,
@@ -174,6 +176,7 @@ impl Owner {
             address: settings.listen.address,
             workers: settings.listen.workers.unwrap_or_else(cores).max(1),
             xray_sample: if dev { 1 } else { settings.log.xray_sample.unwrap_or(XRAY_SAMPLE) },
+            log_level: self.state.levels.all.clone(),
         };
         let gateway = Gateway::start(&options, &mut self.inherited, deployment.clone());
         let gateway = gateway.map_err(|error| match error {
@@ -182,7 +185,7 @@ impl Owner {
             StartError::Deployment(found) => ServeError::Refused(found),
         })?;
         if let Some(events) = gateway.take_events() {
-            let journal = Journal::new(format, self.paint);
+            let journal = Journal::new(format, self.paint, access);
             let output = self.output.clone();
             let spawned = std::thread::Builder::new()
                 .name("polygate-journal".to_owned())
@@ -226,6 +229,25 @@ impl Owner {
         }
         systemd::ready();
         systemd::watchdog(self.state.clone()).map_err(ServeError::thread)
+    }
+
+    /// How lines of exchanges differ from all others; `None` when they do not.
+    fn access_lines(&self, log: &LogSettings, format: LogFormat) -> Result<Option<AccessLines>, ServeError> {
+        let settings = &log.access;
+        let file = match &settings.file {
+            None => None,
+            Some(path) => {
+                let opened = Output::file(path).map_err(|error| ServeError::access_log(path, &error))?;
+                let opened = Arc::new(opened);
+                self.state.set_access_file(opened.clone());
+                Some(opened)
+            }
+        };
+        let style = settings.format.clone().or(file.as_ref().map(|_| AccessFormat::Json));
+        // JSON among JSON lines is what the journal writes anyway.
+        let style =
+            style.filter(|style| file.is_some() || format != LogFormat::Json || *style != AccessFormat::Json);
+        Ok(style.map(|format| AccessLines { format, file }))
     }
 
     /// Listens for the admin API, if it does not yet.

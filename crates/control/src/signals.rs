@@ -1,4 +1,5 @@
-//! Signals: TERM and INT stop, HUP reloads (`run`) or stops (`dev`), USR2 starts a new copy of the binary.
+//! Signals: TERM and INT stop, HUP reloads (`run`) or stops (`dev`), USR1 opens log files anew, USR2 starts a new copy of
+//! the binary.
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ pub(crate) fn start(state: Arc<State>, output: Arc<Output>) -> std::io::Result<(
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
+        let mut first_user = signal(SignalKind::user_defined1())?;
         let mut second_user = signal(SignalKind::user_defined2())?;
         let mut told = false;
         loop {
@@ -29,12 +31,17 @@ pub(crate) fn start(state: Arc<State>, output: Arc<Output>) -> std::io::Result<(
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
                 _ = hangup.recv() => "SIGHUP",
+                _ = first_user.recv() => {
+                    state.reopen_files();
+                    continue;
+                }
                 _ = second_user.recv() => {
                     start_copy(&state);
                     continue;
                 }
             };
             let command = if name == "SIGHUP" && state.mode == Mode::Run {
+                state.reopen_files();
                 Command::Reload(Cause::Signal, None)
             } else if std::mem::replace(&mut told, true) {
                 let running = state.gateway().map_or(0, |gateway| gateway.metrics().running);

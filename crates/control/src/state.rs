@@ -12,7 +12,8 @@ use polygate_pipeline::{Diagnostic, LogLevel, Role};
 use polygate_plan::Plan;
 use tokio::sync::{oneshot, watch};
 
-use crate::journal::Voice;
+use crate::journal::{Output, Voice};
+use crate::level::Levels;
 use crate::upgrade::STOPPING;
 
 /// How a gateway is run.
@@ -129,6 +130,8 @@ pub(crate) struct State {
     pub(crate) commands: Sender<Command>,
     /// The program's file, as it was called when the process started: a new version stands there later.
     pub(crate) binary: Option<PathBuf>,
+    /// Which log lines are written.
+    pub(crate) levels: Arc<Levels>,
     gateway: Mutex<Option<Arc<Gateway>>>,
     deployments: Mutex<Deployments>,
     stopping: AtomicBool,
@@ -145,6 +148,8 @@ pub(crate) struct State {
     /// True when the admin API is to accept no more.
     admin_left: watch::Sender<bool>,
     voice: Mutex<Option<Voice>>,
+    /// The access log's file.
+    access_file: Mutex<Option<Arc<Output>>>,
 }
 
 /// A new process is about to take over; over when dropped.
@@ -181,6 +186,10 @@ impl State {
             started: Instant::now(),
             commands,
             binary: std::env::current_exe().ok(),
+            levels: Arc::new(Levels::new(match mode {
+                Mode::Dev => LogLevel::Debug,
+                Mode::Run => LogLevel::Info,
+            })),
             gateway: Mutex::default(),
             deployments: Mutex::default(),
             stopping: AtomicBool::default(),
@@ -191,6 +200,7 @@ impl State {
             admin: Mutex::default(),
             admin_left: watch::Sender::default(),
             voice: Mutex::default(),
+            access_file: Mutex::default(),
         }
     }
 
@@ -215,6 +225,22 @@ impl State {
         let voice = self.voice.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(voice) = voice {
             voice.say(level, message);
+        }
+    }
+
+    /// Notes the access log's file.
+    pub(crate) fn set_access_file(&self, file: Arc<Output>) {
+        *self.access_file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    }
+
+    /// Opens log files anew, which may have been moved away.
+    pub(crate) fn reopen_files(&self) {
+        let file = self.access_file.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(Err(error)) = file.map(|file| file.reopen()) {
+            self.say(
+                LogLevel::Error,
+                format!("the access log cannot be opened anew, the old one goes on: {error}"),
+            );
         }
     }
 

@@ -1,40 +1,42 @@
-//! Lines of the libraries' and the data plane's own log (`tracing`), warnings and errors alone, in the journal's
-//! format.
+//! Lines of the libraries' and the data plane's own log (`tracing`), in the journal's format.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::Arc;
 
-use polygate_pipeline::LogLevel;
 use polygate_plan::LogFormat;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Event, Metadata, Subscriber};
 
 use crate::journal::{Output, Voice};
+use crate::level::{self, Levels};
 use crate::paint::Paint;
 
-/// Takes events of this process's own crates.
+/// Takes events as [`Levels`] says.
 pub(crate) struct Trace {
     voice: Voice,
+    levels: Arc<Levels>,
 }
 
 impl Trace {
     /// Becomes the process's subscriber. One that is there already stays.
-    pub(crate) fn start(format: LogFormat, paint: Paint, output: Arc<Output>) {
-        let _ = tracing::subscriber::set_global_default(Self { voice: Voice::new(format, paint, output) });
+    pub(crate) fn start(format: LogFormat, paint: Paint, output: Arc<Output>, levels: Arc<Levels>) {
+        let _ = tracing::subscriber::set_global_default(Self {
+            voice: Voice::new(format, paint, output),
+            levels,
+        });
     }
 }
 
 impl Subscriber for Trace {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= Level::WARN && metadata.target().starts_with("polygate")
+        self.levels.takes(metadata)
     }
 
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
-        let level = if *event.metadata().level() == Level::ERROR { LogLevel::Error } else { LogLevel::Warn };
-        self.voice.say(level, format!("{}{}", line.message, line.fields));
+        self.voice.say(level::of(event.metadata().level()), format!("{}{}", line.message, line.fields));
     }
 
     // Spans are not kept: lines stand for themselves.
@@ -75,6 +77,8 @@ mod tests {
     use std::io::Write;
     use std::sync::Mutex;
 
+    use polygate_pipeline::LogLevel;
+
     use super::*;
 
     #[derive(Clone, Default)]
@@ -95,12 +99,22 @@ mod tests {
     fn warnings_of_our_own_become_lines() {
         let shared = Shared::default();
         let voice = Voice::new(LogFormat::Pretty, Paint::new(false), Arc::new(Output::to(shared.clone())));
-        tracing::subscriber::with_default(Trace { voice }, || {
+        let levels = Arc::new(Levels::new(LogLevel::Info));
+        let changed = levels.clone();
+        tracing::subscriber::with_default(Trace { voice, levels }, || {
             tracing::warn!(target: "polygate_gateway::x", error = "no more files", worker = 1, "cannot accept");
-            tracing::info!(target: "polygate_gateway::x", "not told");
-            tracing::error!(target: "hyper::x", "not ours");
+            let more = || tracing::debug!(target: "polygate_gateway::x", "more");
+            let others = || tracing::warn!(target: "hyper::x", "others");
+            more();
+            others();
+            changed.set(Some(LogLevel::Debug), Some(vec![("hyper".to_owned(), LogLevel::Warn)]));
+            more();
+            others();
+            changed.set(None, Some(vec![("polygate_gateway".to_owned(), LogLevel::Error)]));
+            more();
+            others();
         });
         let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(text, "cannot accept error=no more files worker=1\n");
+        assert_eq!(text, "cannot accept error=no more files worker=1\nmore\nothers\n");
     }
 }

@@ -1,10 +1,10 @@
 //! Events: what the workers tell whoever writes the log. The channel is bounded and never blocks a worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use polygate_pipeline::{LogLine, LogSink};
+use polygate_pipeline::{LogLevel, LogLine, LogSink};
 
 use crate::record::ExchangeRecord;
 
@@ -20,18 +20,47 @@ pub enum Event {
     Log(LogLine),
 }
 
+/// How severe a log line must be to be written; can be changed while workers run. Clones are one and the same.
+#[derive(Debug, Clone)]
+pub struct LogThreshold(Arc<AtomicU8>);
+
+impl LogThreshold {
+    /// Lines of this level and above.
+    pub fn new(level: LogLevel) -> Self {
+        Self(Arc::new(AtomicU8::new(level as u8)))
+    }
+
+    /// Changes it, for all who hold it.
+    pub fn set(&self, level: LogLevel) {
+        self.0.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// The least severe level that is written.
+    pub fn get(&self) -> LogLevel {
+        let now = self.0.load(Ordering::Relaxed);
+        let all = [LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error];
+        all.into_iter().find(|level| *level as u8 == now).unwrap_or(LogLevel::Error)
+    }
+
+    /// Whether lines of this level are written.
+    pub fn takes(&self, level: LogLevel) -> bool {
+        level as u8 >= self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The workers' end.
 #[derive(Clone)]
 pub(crate) struct Events {
     sender: SyncSender<Event>,
     dropped: Arc<AtomicU64>,
+    threshold: LogThreshold,
 }
 
 impl Events {
-    /// A channel.
-    pub(crate) fn new() -> (Self, Receiver<Event>) {
+    /// A channel that takes lines above the threshold.
+    pub(crate) fn new(threshold: LogThreshold) -> (Self, Receiver<Event>) {
         let (sender, receiver) = sync_channel(MAX_WAITING_EVENTS);
-        (Self { sender, dropped: Arc::default() }, receiver)
+        (Self { sender, dropped: Arc::default(), threshold }, receiver)
     }
 
     /// Tells; drops and counts when too many wait.
@@ -49,6 +78,8 @@ impl Events {
 
 impl LogSink for Events {
     fn log(&self, line: LogLine) {
-        self.send(Event::Log(line));
+        if self.threshold.takes(line.level) {
+            self.send(Event::Log(line));
+        }
     }
 }

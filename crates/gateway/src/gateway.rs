@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use polygate_pipeline::Diagnostic;
 
 use crate::deployment::Deployment;
-use crate::events::{Event, Events};
+use crate::events::{Event, Events, LogThreshold};
 use crate::listen::{self, Bound, Inherited};
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::record::ExchangeRecord;
@@ -26,6 +26,8 @@ pub struct GatewayOptions {
     pub workers: usize,
     /// One of so many exchanges is X-rayed; 1 means each, 0 none.
     pub xray_sample: u32,
+    /// How severe a log line must be.
+    pub log_level: LogThreshold,
 }
 
 /// Why a gateway did not start.
@@ -93,7 +95,7 @@ impl Gateway {
             }
             _ => (None, Vec::new()),
         };
-        let (events, receiver) = Events::new();
+        let (events, receiver) = Events::new(options.log_level.clone());
         let mut workers = Vec::with_capacity(count);
         for (number, listeners) in listeners.into_iter().enumerate() {
             let metrics = WorkerMetrics::default();

@@ -7,6 +7,7 @@
 //! What a request passes through, in order: `downstream` (connection, HTTP/1.1) -> `serve` (exchange, limits) ->
 //! `router` -> the chain of layers -> `forward` or another handler -> `upstream` -> back -> `serve` (record) -> log.
 
+mod access;
 mod deployment;
 mod downstream;
 mod events;
@@ -28,8 +29,9 @@ mod upstream;
 mod wire;
 mod worker;
 
+pub use access::Captured;
 pub use deployment::Deployment;
-pub use events::Event;
+pub use events::{Event, LogThreshold};
 pub use gateway::{Gateway, GatewayOptions, StartError};
 pub use listen::Inherited;
 pub use metrics::{HandshakeMetrics, Histogram, Metrics, PolicyMetrics, RouteMetrics};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use polygate_pipeline::{Chain, Diagnostic, Instance, Layer, Role, RouteInfo, Services, Step};
 use polygate_plan::{Handler, Plan, Route};
 
+use crate::access::Access;
 use crate::deployment::{Deployment, Place};
 use crate::forward::Forwarder;
 use crate::redirect::Redirect;
@@ -21,6 +22,7 @@ pub(crate) struct Live {
     pub(crate) services: Services,
     pub(crate) router: Router,
     pub(crate) routes: Vec<LiveRoute>,
+    pub(crate) access: Access,
     instances: Vec<Rc<dyn Instance>>,
 }
 
@@ -56,7 +58,8 @@ impl Live {
             return Err(diagnostics);
         }
         let router = Router::new(&plan.routes);
-        Ok(Self { deployment, services, router, routes, instances })
+        let access = Access::new(&plan.settings.log.access);
+        Ok(Self { deployment, services, router, routes, access, instances })
     }
 
     /// Memory of the plugins' virtual machines, in bytes.

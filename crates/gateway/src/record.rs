@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use polygate_pipeline::{Method, Reason, RequestId, StepRecord, Tls, Version};
 use serde::{Serialize, Serializer};
 
+use crate::access::Captured;
+
 /// One exchange.
 #[derive(Debug, Clone, Serialize)]
 pub struct ExchangeRecord {
@@ -56,6 +58,9 @@ pub struct ExchangeRecord {
     pub xray: bool,
     /// The worker's number.
     pub worker: usize,
+    /// Parts of the messages that the access log's lines hold.
+    #[serde(skip)]
+    pub captured: Option<Box<Captured>>,
 }
 
 fn as_micros<S: Serializer>(duration: &Duration, s: S) -> Result<S::Ok, S::Error> {

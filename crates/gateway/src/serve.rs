@@ -9,8 +9,8 @@ use polygate_pipeline::{
     Body, Client, Exchange, ExchangeParts, Failure, Known, LogLevel, Method, Reason, Request, RequestId,
     Response, Target, Version,
 };
-use polygate_plan::AccessLog;
 
+use crate::access::Captured;
 use crate::events::{Event, Events};
 use crate::live::Live;
 use crate::metrics::WorkerMetrics;
@@ -90,7 +90,15 @@ impl Server {
             services: live.services.clone(),
         });
         self.0.metrics.with(|metrics| metrics.running += 1);
-        Track { server: self.clone(), live: live.clone(), exchange, route: None, status: 0, over: false }
+        Track {
+            server: self.clone(),
+            live: live.clone(),
+            exchange,
+            route: None,
+            status: 0,
+            over: false,
+            captured: None,
+        }
     }
 
     fn new_id(&self) -> RequestId {
@@ -166,6 +174,7 @@ impl Service for Server {
             version: request.version,
         };
         let mut track = self.begin(&live, client, head);
+        track.captured = live.access.request(&request);
         let mut response = match self.answer(&live, &mut track, request).await {
             Ok(response) => response,
             Err(failure) => track.fail(&failure),
@@ -174,6 +183,9 @@ impl Service for Server {
         // The name was checked when the plan was made, the id when it was taken.
         let _ = response.headers.set(&listen.request_id_header, id.as_str().as_bytes());
         track.status = response.status.as_u16();
+        if let Some(captured) = &mut track.captured {
+            live.access.response(captured, &response.headers);
+        }
         (response, track)
     }
 
@@ -203,6 +215,8 @@ pub(crate) struct Track {
     route: Option<usize>,
     status: u16,
     over: bool,
+    /// Parts of the messages, for the access log.
+    captured: Option<Box<Captured>>,
 }
 
 impl Track {
@@ -238,19 +252,19 @@ impl Track {
             &exchange.steps(),
         );
 
-        let logged = match self.live.deployment.plan().settings.log.access {
-            AccessLog::All => true,
-            AccessLog::Errors => self.status >= 500 || exchange.failure().is_some(),
-            AccessLog::Off => false,
-        };
+        let logged = self.live.access.takes(self.status >= 500 || exchange.failure().is_some());
         if !logged && !exchange.xray() {
             return;
         }
-        let record = self.to_record(end, reason, duration, label.cloned());
+        let mut record = self.to_record(end, reason, duration, label.cloned());
         if exchange.xray() {
             inner.metrics.keep(Arc::new(record.clone()));
         }
         if logged {
+            record.captured = self.captured.take();
+            if let Some(captured) = &mut record.captured {
+                self.live.access.end(captured, &self.exchange);
+            }
             inner.events.send(Event::Exchange(Box::new(record)));
         }
     }
@@ -285,6 +299,7 @@ impl Track {
             steps: exchange.steps().to_vec(),
             xray: exchange.xray(),
             worker: self.server.0.worker,
+            captured: None,
         }
     }
 }

@@ -41,3 +41,4 @@ pub use services::{LogLevel, LogLine, LogSink, MAX_BACKGROUND_TASKS, Outbound, O
 pub use target::{InvalidTarget, Scheme, Target};
 pub use tls::{CertificateNames, ClientCertificate, Fingerprint, SubjectName, Tls, TlsVersion};
 pub use world::{Instance, PluginRef, PolicySpec, Program, Project, Role, World};
+pub use xray::is_secret;

@@ -52,8 +52,13 @@ impl Xray {
     }
 }
 
-/// Values of these fields are shown as `(redacted)`: the X-ray must not collect credentials.
+/// Values of these fields are shown as `(redacted)`: neither the X-ray nor a log may collect credentials.
 const SECRET: &[&str] = &["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"];
+
+/// Whether the header of this name holds credentials, which no log and no X-ray may show.
+pub fn is_secret(name: &str) -> bool {
+    SECRET.iter().any(|secret| secret.eq_ignore_ascii_case(name))
+}
 
 fn request_edits(before: &Request, after: &Request, edits: &mut Vec<Edit>) {
     if before.method != after.method {
@@ -98,7 +103,7 @@ fn header_edits(message: &'static str, before: &Headers, after: &Headers, edits:
         if a == b {
             continue;
         }
-        if SECRET.iter().any(|s| s.eq_ignore_ascii_case(name)) {
+        if is_secret(name) {
             for value in [&mut b, &mut a].into_iter().flatten() {
                 *value = "(redacted)".to_owned();
             }

@@ -3,6 +3,7 @@
 //! Front ends read foreign files and produce it; the data plane runs it. Nothing in it is left to interpret: no
 //! unresolved names, no templates that were not parsed, no options that are not optional.
 
+mod access_log;
 mod pattern;
 mod settings;
 mod template;
@@ -15,9 +16,12 @@ use std::sync::Arc;
 use http::StatusCode;
 use polygate_pipeline::{PolicySpec, Project, Role, RouteInfo};
 
+pub use access_log::{
+    AccessFormat, AccessLog, AccessLogSettings, LineError, LinePiece, LineTemplate, Variable,
+};
 pub use pattern::{InvalidPattern, Params, Part, PathPattern, Segment};
 pub use settings::{
-    AccessLog, Connection, Limits, Listen, LogFormat, LogSettings, Outbound, Settings, Timeouts, Upstream,
+    Connection, Limits, Listen, LogFormat, LogSettings, Outbound, Settings, Timeouts, Upstream,
 };
 pub use template::{Expression, Template, TemplateError, Variables};
 pub use tls::{CertificateFiles, ClientAuth, Tls};

@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use polygate_pipeline::{Budget, ByteSize, Target};
+use polygate_pipeline::{Budget, ByteSize, LogLevel, Target};
+
+use crate::AccessLogSettings;
 
 use crate::Tls;
 
@@ -197,8 +199,10 @@ impl Default for Outbound {
 pub struct LogSettings {
     /// How lines look; `None` means pretty in `dev` and JSON in `run`.
     pub format: Option<LogFormat>,
+    /// How severe a line must be, at first; `None` means debug in `dev` and info in `run`.
+    pub level: Option<LogLevel>,
     /// One line for each exchange.
-    pub access: AccessLog,
+    pub access: AccessLogSettings,
     /// Exchanges that the X-ray of `run` keeps in full: one of so many; 0 keeps none. Default 100; `dev`
     /// keeps each.
     pub xray_sample: Option<u32>,
@@ -211,16 +215,4 @@ pub enum LogFormat {
     Pretty,
     /// For machines: one JSON object a line.
     Json,
-}
-
-/// Whether exchanges are logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AccessLog {
-    /// Each one.
-    #[default]
-    All,
-    /// Those that failed or were answered with 5xx.
-    Errors,
-    /// None.
-    Off,
 }

@@ -1,16 +1,17 @@
 //! The admin API: what runs, what was refused, what passes through. JSON, on loopback unless told otherwise.
 //!
-//! It changes nothing but by `POST /reload`. Pages of other origins cannot use it: no CORS, requests with a foreign
+//! It changes nothing but by `POST /reload` and `PUT /log`. Pages of other origins cannot use it: no CORS, requests with a foreign
 //! `Origin` are refused, and on loopback a `Host` that is a name other than `localhost` is refused as well (DNS
 //! rebinding).
 
+mod log;
 mod metrics;
 mod views;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Method, Response, StatusCode};
@@ -22,6 +23,9 @@ use crate::state::{Cause, Command, Reload, State};
 
 /// Connections at a time.
 const MAX_CONNECTIONS: usize = 64;
+
+/// Bytes of a request's body.
+const MAX_BODY: usize = 16 << 10;
 
 /// What there is: method, path, what it tells.
 const ENDPOINTS: &[(&str, &str, &str)] = &[
@@ -37,6 +41,8 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
     ),
     ("GET", "/exchanges/{id}", "one exchange, by its request id"),
     ("POST", "/reload", "builds the project again and deploys it"),
+    ("GET", "/log", "the level of log lines"),
+    ("PUT", "/log", "changes it: {\"level\": \"debug\", \"targets\": {\"polygate_gateway\": \"debug\"}}"),
 ];
 
 /// Starts the API on `listener`, for as long as the process lives.
@@ -50,12 +56,20 @@ pub(crate) fn start(listener: TcpListener, state: Arc<State>) -> std::io::Result
         serve(listener, MAX_CONNECTIONS, left, move |request| {
             let state = state.clone();
             async move {
-                let (head, _) = request.into_parts();
+                let (head, body) = request.into_parts();
+                let body = match head.method {
+                    Method::PUT => Limited::new(body, MAX_BODY).collect().await.map(|body| body.to_bytes()),
+                    _ => Ok(Bytes::new()),
+                };
+                let Ok(body) = body else {
+                    return problem(413, "Content Too Large", "the admin API takes 16 KiB");
+                };
                 let asked = Asked {
                     method: &head.method,
                     path: head.uri.path(),
                     query: head.uri.query().unwrap_or(""),
                     headers: &head.headers,
+                    body: &body,
                 };
                 respond(&state, address, &asked).await
             }
@@ -68,6 +82,8 @@ struct Asked<'a> {
     path: &'a str,
     query: &'a str,
     headers: &'a HeaderMap,
+    /// Read for `PUT` alone.
+    body: &'a [u8],
 }
 
 async fn respond(state: &State, address: SocketAddr, asked: &Asked<'_>) -> Answer {
@@ -79,6 +95,9 @@ async fn respond(state: &State, address: SocketAddr, asked: &Asked<'_>) -> Answe
     match asked.path {
         "/reload" if writing => reload(state).await,
         "/reload" => not_allowed("POST"),
+        "/log" if reading => log::show(state),
+        "/log" if *asked.method == Method::PUT => log::change(state, asked.body),
+        "/log" => not_allowed("GET, HEAD, PUT"),
         "/health/live" if reading => json_answer(200, &json!({ "status": "live" })),
         "/health/ready" if reading => ready(state),
         "/status" if reading => json_answer(200, &views::status(state)),

@@ -1,9 +1,8 @@
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use http_body_util::BodyExt;
 use polygate_gateway::Deployment;
-use polygate_pipeline::Diagnostic;
+use polygate_pipeline::{Diagnostic, LogLevel};
 use polygate_plan::Plan;
 
 use super::*;
@@ -28,6 +27,16 @@ fn deployment() -> Arc<Deployment> {
 }
 
 fn ask_with(state: &State, method: Method, uri: &str, headers: &[(&str, &str)]) -> (u16, String, Value) {
+    send(state, method, uri, headers, "")
+}
+
+fn send(
+    state: &State,
+    method: Method,
+    uri: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, String, Value) {
     let mut map = HeaderMap::new();
     map.insert(HOST, HeaderValue::from_static("127.0.0.1:8081"));
     for (name, value) in headers {
@@ -35,7 +44,7 @@ fn ask_with(state: &State, method: Method, uri: &str, headers: &[(&str, &str)]) 
         map.insert(name, HeaderValue::from_str(value).unwrap());
     }
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-    let asked = Asked { method: &method, path, query, headers: &map };
+    let asked = Asked { method: &method, path, query, headers: &map, body: body.as_bytes() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let answer = runtime.block_on(respond(state, LOOPBACK, &asked));
     let content_type = answer.headers()[CONTENT_TYPE].to_str().unwrap().to_owned();
@@ -129,4 +138,23 @@ fn a_reload_waits_for_its_outcome() {
     owner.join().unwrap();
     // Nobody listens any more.
     assert_eq!(ask(&state, Method::POST, "/reload").0, 503);
+}
+
+#[test]
+fn the_log_level_is_shown_and_changed() {
+    let (state, _commands) = state();
+    assert_eq!(ask(&state, Method::GET, "/log").2, json!({ "level": "debug", "targets": {} }));
+    let change = |body: &str| send(&state, Method::PUT, "/log", &[], body);
+    let (status, _, now) = change(r#"{ "level": "warn", "targets": { "h2": "debug" } }"#);
+    assert_eq!((status, &now), (200, &json!({ "level": "warn", "targets": { "h2": "debug" } })));
+    assert!(state.levels.all.takes(LogLevel::Warn) && !state.levels.all.takes(LogLevel::Info));
+    // What is not given stays.
+    assert_eq!(change(r#"{ "targets": {} }"#).2, json!({ "level": "warn", "targets": {} }));
+    for wrong in ["", "1", "{}", r#"{ "level": "loud" }"#, r#"{ "levle": "info" }"#, r#"{ "targets": 1 }"#] {
+        assert_eq!(change(wrong).0, 400, "{wrong}");
+    }
+    assert_eq!(state.levels.all.get(), LogLevel::Warn);
+    assert_eq!(send(&state, Method::POST, "/log", &[], "").0, 405);
+    let foreign = [("origin", "http://evil.example")];
+    assert_eq!(send(&state, Method::PUT, "/log", &foreign, r#"{ "level": "error" }"#).0, 403);
 }

@@ -8,6 +8,8 @@
 //! - `type: "log"`: what a plugin says: `message`, `id` of the exchange, `policy`, `fields`.
 //! - `type: "gateway"`: what the gateway says about itself: `message`.
 
+use std::sync::Arc;
+
 use polygate_gateway::ExchangeRecord;
 use polygate_pipeline::{LogLine, Tls};
 use serde::Serialize;
@@ -39,6 +41,10 @@ struct AccessLine<'a> {
     policy: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    headers: Map<String, Value>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    response_headers: Map<String, Value>,
 }
 
 #[derive(Serialize)]
@@ -78,8 +84,15 @@ pub(super) fn exchange(record: &ExchangeRecord, text: &mut String) {
             upstream: record.upstream.as_deref(),
             policy: record.policy.as_deref(),
             error: record.error.as_deref(),
+            headers: headers(record.captured.as_deref().map(|captured| &*captured.request)),
+            response_headers: headers(record.captured.as_deref().map(|captured| &*captured.response)),
         },
     );
+}
+
+fn headers(captured: Option<&[(Arc<str>, String)]>) -> Map<String, Value> {
+    let pairs = captured.unwrap_or_default().iter();
+    pairs.map(|(name, value)| (name.to_string(), Value::from(value.as_str()))).collect()
 }
 
 pub(super) fn line(line: &LogLine, text: &mut String) {

@@ -4,6 +4,7 @@
 //! nothing more to write. `dev` gets lines for people, in which a policy's log lines stand beneath their exchange;
 //! `run` gets one JSON object a line.
 
+mod access;
 mod json;
 mod output;
 mod pretty;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::tz::TimeZone;
 use polygate_gateway::{Event, ExchangeRecord};
 use polygate_pipeline::{LogLevel, LogLine, RequestId};
-use polygate_plan::LogFormat;
+use polygate_plan::{AccessFormat, LogFormat};
 use serde_json::{Map, Value};
 
 pub(crate) use output::Output;
@@ -36,9 +37,20 @@ const REMEMBERED: usize = 256;
 /// Bytes that are gathered before they are handed to the output, also when more events wait.
 const BATCH: usize = 64 << 10;
 
+/// Lines of exchanges that look otherwise, or go elsewhere, than all others.
+pub(crate) struct AccessLines {
+    /// How they look.
+    pub(crate) format: AccessFormat,
+    /// The file that they go to.
+    pub(crate) file: Option<Arc<Output>>,
+}
+
 /// Turns events into text.
 pub(crate) struct Journal {
     format: LogFormat,
+    access: Option<AccessLines>,
+    /// What is to be written to the access log's file.
+    file_text: String,
     paint: Paint,
     zone: TimeZone,
     held: HashMap<RequestId, Vec<LogLine>>,
@@ -50,9 +62,11 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// A journal in that format; `paint` matters to the one for people alone.
-    pub(crate) fn new(format: LogFormat, paint: Paint) -> Self {
+    pub(crate) fn new(format: LogFormat, paint: Paint, access: Option<AccessLines>) -> Self {
         Self {
             format,
+            access,
+            file_text: String::new(),
             paint,
             zone: TimeZone::try_system().unwrap_or(TimeZone::UTC),
             held: HashMap::new(),
@@ -73,6 +87,7 @@ impl Journal {
                     output.write(&text);
                     output.flush();
                     text.clear();
+                    self.write_file(true);
                     match self.wait(events) {
                         Ok(event) => event,
                         Err(()) => break,
@@ -88,12 +103,25 @@ impl Journal {
                 output.write(&text);
                 text.clear();
             }
+            if self.file_text.len() >= BATCH {
+                self.write_file(false);
+            }
         }
         while let Some((_, id)) = self.waiting.pop_front() {
             self.release(&id, &mut text);
         }
         output.write(&text);
         output.flush();
+        self.write_file(true);
+    }
+
+    fn write_file(&mut self, flush: bool) {
+        let Some(file) = self.access.as_ref().and_then(|access| access.file.as_ref()) else { return };
+        file.write(&self.file_text);
+        self.file_text.clear();
+        if flush {
+            file.flush();
+        }
     }
 
     /// The next event; `None` when a held line is due first.
@@ -112,7 +140,12 @@ impl Journal {
         match event {
             Event::Exchange(record) => self.exchange(&record, text),
             Event::Log(line) => match line.request_id {
-                Some(id) if self.format == LogFormat::Pretty && !self.finished.contains(&id) => {
+                // Only lines that stand beneath an exchange's own wait for it.
+                Some(id)
+                    if self.format == LogFormat::Pretty
+                        && self.access.is_none()
+                        && !self.finished.contains(&id) =>
+                {
                     self.hold(id, line, now, text);
                 }
                 _ => self.line(&line, false, text),
@@ -121,6 +154,10 @@ impl Journal {
     }
 
     fn exchange(&mut self, record: &ExchangeRecord, text: &mut String) {
+        if let Some(AccessLines { format, file }) = &self.access {
+            let to = if file.is_some() { &mut self.file_text } else { text };
+            return access::exchange(record, format, &self.zone, to);
+        }
         if self.format == LogFormat::Json {
             return json::exchange(record, text);
         }

@@ -1,32 +1,64 @@
 //! Where the journal and the gateway's own lines go: one writer, so that lines never mix.
 
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+/// Bytes that are gathered before they are written.
+const BUFFER: usize = 64 << 10;
+
 /// A shared writer.
-pub(crate) struct Output(Mutex<Box<dyn Write + Send>>);
+pub(crate) struct Output {
+    writer: Mutex<Box<dyn Write + Send>>,
+    /// The file that it writes to.
+    path: Option<PathBuf>,
+}
 
 impl Output {
     /// Standard output.
     pub(crate) fn stdout() -> Self {
-        Self::to(io::BufWriter::with_capacity(64 << 10, io::stdout()))
+        Self::to(io::BufWriter::with_capacity(BUFFER, io::stdout()))
+    }
+
+    /// The end of a file, which is made when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(crate) fn file(path: &Path) -> io::Result<Self> {
+        let file = io::BufWriter::with_capacity(BUFFER, open(path)?);
+        Ok(Self { writer: Mutex::new(Box::new(file)), path: Some(path.to_owned()) })
+    }
+
+    /// Opens its file anew, which may have been moved away.
+    ///
+    /// # Errors
+    /// When it cannot be opened: what was open is written on then.
+    pub(crate) fn reopen(&self) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let file = io::BufWriter::with_capacity(BUFFER, open(path)?);
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is buffered belongs to the old one.
+        let _ = writer.flush();
+        *writer = Box::new(file);
+        Ok(())
     }
 
     /// Any writer.
     pub(crate) fn to(writer: impl Write + Send + 'static) -> Self {
-        Self(Mutex::new(Box::new(writer)))
+        Self { writer: Mutex::new(Box::new(writer)), path: None }
     }
 
     /// Writes. A reader that went away is no reason to stop serving.
     pub(crate) fn write(&self, text: &str) {
         if !text.is_empty() {
-            let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(text.as_bytes());
+            let _ = self.writer.lock().unwrap_or_else(PoisonError::into_inner).write_all(text.as_bytes());
         }
     }
 
     /// Hands on what is buffered.
     pub(crate) fn flush(&self) {
-        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).flush();
+        let _ = self.writer.lock().unwrap_or_else(PoisonError::into_inner).flush();
     }
 
     /// Writes and flushes.
@@ -34,4 +66,8 @@ impl Output {
         self.write(text);
         self.flush();
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
 }

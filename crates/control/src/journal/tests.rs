@@ -28,6 +28,7 @@ fn record(id: &str, path: &str, status: u16, reason: Reason) -> Box<ExchangeReco
         steps: Vec::new(),
         xray: false,
         worker: 0,
+        captured: None,
     })
 }
 
@@ -43,7 +44,7 @@ fn said(id: Option<&str>, message: &str) -> Event {
 }
 
 fn journal(format: LogFormat) -> Journal {
-    let mut journal = Journal::new(format, Paint::new(false));
+    let mut journal = Journal::new(format, Paint::new(false), None);
     journal.zone = TimeZone::UTC;
     journal
 }
@@ -142,4 +143,45 @@ impl std::io::Write for Shared {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+#[test]
+fn access_lines_have_their_own_format_and_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let file = Arc::new(Output::file(&path).unwrap());
+    let format = AccessFormat::Line(polygate_plan::LineTemplate::combined());
+    let access = AccessLines { format, file: Some(file.clone()) };
+    let mut journal = Journal::new(LogFormat::Pretty, Paint::new(false), Some(access));
+    journal.zone = TimeZone::UTC;
+    let mut exchange = record("a", "/x\"\n\u{1b}", 200, Reason::Completed);
+    let agent = (Arc::from("user-agent"), "curl\"/8".to_owned());
+    exchange.captured =
+        Some(Box::new(polygate_gateway::Captured { request: vec![agent], ..Default::default() }));
+    let mut text = String::new();
+    journal.take(said(Some("a"), "hello"), Instant::now(), &mut text);
+    assert_eq!(text, "00:00:00  info stamp: hello\n", "there is nothing that it could wait for");
+    journal.take(Event::Exchange(exchange), Instant::now(), &mut text);
+    journal.write_file(true);
+    let line = "127.0.0.1 - - [02/Jan/2026:03:04:05 +0000] \"GET /x\\x22\\x0A\\x1B HTTP/1.1\" 200 12 \"-\" \"curl\\x22/8\"\n";
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), line);
+    // Moved away and opened anew: what follows goes to the new file.
+    std::fs::rename(&path, folder.path().join("access.log.1")).unwrap();
+    file.reopen().unwrap();
+    journal.take(Event::Exchange(record("b", "/y", 500, Reason::PolicyError)), Instant::now(), &mut text);
+    journal.write_file(true);
+    assert!(std::fs::read_to_string(&path).unwrap().contains("\"GET /y HTTP/1.1\" 500 12"));
+    assert_eq!(std::fs::read_to_string(folder.path().join("access.log.1")).unwrap(), line);
+}
+
+#[test]
+fn templates_show_what_there_is() {
+    let line =
+        "$time $id $route $reason $duration $duration_us $upstream $query ${response.x} $policy $error $$";
+    let format = AccessFormat::Line(polygate_plan::LineTemplate::parse(line).unwrap());
+    let mut text = String::new();
+    access::exchange(&record("a", "/x", 200, Reason::Completed), &format, &TimeZone::UTC, &mut text);
+    let expected =
+        "2026-01-02T03:04:05.678Z a GET /orders/{id} completed 0.003210 3210 127.0.0.1:9000 - - - - $\n";
+    assert_eq!(text, expected);
 }

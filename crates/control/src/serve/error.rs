@@ -29,6 +29,10 @@ impl ServeError {
         Self::address("the echo service", "[dev] echo in polygate.toml", address, error)
     }
 
+    pub(super) fn access_log(path: &Path, error: &io::Error) -> Self {
+        Self::Failed(format!("the access log {} cannot be written: {error}", path.display()))
+    }
+
     pub(super) fn upgrade_socket(path: &Path, error: &io::Error) -> Self {
         Self::Failed(format!("the upgrade socket {} cannot be used: {error}", path.display()))
     }

@@ -44,6 +44,13 @@ pub(super) fn needed(before: &Plan, after: &Plan) -> Vec<(&'static str, String)>
     if old.log.xray_sample != new.log.xray_sample {
         changes.push(("the X-ray's sample", new.log.xray_sample.unwrap_or(XRAY_SAMPLE).to_string()));
     }
+    if old.log.level != new.log.level {
+        changes.push(("the log's level", "in force; PUT /log changes it at once".to_owned()));
+    }
+    let (before, after) = (&old.log.access, &new.log.access);
+    if before.format != after.format || before.file != after.file {
+        changes.push(("format or file of the access log", "in force".to_owned()));
+    }
     if old.log.format != new.log.format {
         let format = match new.log.format {
             Some(LogFormat::Pretty) => "pretty",

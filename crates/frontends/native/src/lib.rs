@@ -5,6 +5,7 @@
 //! into one tree that knows the place of each value, checked against the schema that editors use too, and decoded;
 //! all that is wrong is reported in one run. Plugin code is not looked at: its world does that.
 
+mod access_log;
 mod check;
 mod env;
 mod handler;

@@ -3,9 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use polygate_pipeline::{Budget, Diagnostic, Span, Target, is_token};
+use polygate_pipeline::{Budget, Diagnostic, LogLevel, Span, Target, is_token};
 use polygate_plan::{self as plan, AccessLog, LogFormat, Settings};
 
+use crate::access_log;
 use crate::check::decode;
 use crate::env;
 use crate::raw::routes::ProjectFile;
@@ -79,7 +80,14 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
         raw::LogFormat::Pretty => LogFormat::Pretty,
         raw::LogFormat::Json => LogFormat::Json,
     });
-    settings.log.access = match file.log.access {
+    settings.log.level = file.log.level.map(|level| match level {
+        raw::LogLevelName::Debug => LogLevel::Debug,
+        raw::LogLevelName::Info => LogLevel::Info,
+        raw::LogLevelName::Warn => LogLevel::Warn,
+        raw::LogLevelName::Error => LogLevel::Error,
+    });
+    settings.log.access = access_log::load(file.access_log, tree.get("access-log").unwrap_or(&tree), project);
+    settings.log.access.which = match file.log.access {
         None | Some(raw::AccessLog::All) => AccessLog::All,
         Some(raw::AccessLog::Errors) => AccessLog::Errors,
         Some(raw::AccessLog::Off) => AccessLog::Off,

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Reply, request};
-use polygate_gateway::{Deployment, ExchangeRecord, Gateway, GatewayOptions, Inherited};
-use polygate_pipeline::{Budget, Method, OnFailure, PluginRef, PolicySpec, Role, RouteInfo, World};
+use polygate_gateway::{Deployment, ExchangeRecord, Gateway, GatewayOptions, Inherited, LogThreshold};
+use polygate_pipeline::{Budget, LogLevel, Method, OnFailure, PluginRef, PolicySpec, Role, RouteInfo, World};
 use polygate_plan::{Handler, PathPattern, Plan, PlannedLayer, Policy, Route, Settings};
 
 /// A gateway with one route, `/`, through these layers.
@@ -69,7 +69,12 @@ fn house(layers: &[&str], on_failure: OnFailure) -> House {
     assert_eq!(diagnostics, []);
     let deployment = Arc::new(deployment.unwrap());
     assert_eq!(deployment.trial(), []);
-    let options = GatewayOptions { address: ([127, 0, 0, 1], 0).into(), workers: 1, xray_sample: 1 };
+    let options = GatewayOptions {
+        address: ([127, 0, 0, 1], 0).into(),
+        workers: 1,
+        xray_sample: 1,
+        log_level: LogThreshold::new(LogLevel::Debug),
+    };
     House { gateway: Gateway::start(&options, &mut Inherited::default(), deployment).unwrap() }
 }
 

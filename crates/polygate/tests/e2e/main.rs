@@ -5,6 +5,7 @@
 mod budgets;
 mod examples;
 mod harness;
+mod logs;
 mod packages;
 mod policies;
 mod reload;

@@ -35,6 +35,8 @@ pub(crate) struct SettingsFile {
     pub(crate) outbound: Outbound,
     /// Logging.
     pub(crate) log: Log,
+    /// How the lines of exchanges look and where they go.
+    pub(crate) access_log: AccessLogFile,
     /// What `polygate dev` does beside serving.
     pub(crate) dev: Dev,
 }
@@ -196,10 +198,45 @@ pub(crate) struct Outbound {
 pub(crate) struct Log {
     /// How lines look. Default `pretty` in `dev` and `json` in `run`.
     pub(crate) format: Option<LogFormat>,
+    /// How severe a line must be; can be changed while running. Default `debug` in `dev` and `info` in `run`.
+    pub(crate) level: Option<LogLevelName>,
     /// Which exchanges get a line. Default `all`.
     pub(crate) access: Option<AccessLog>,
     /// Of how many exchanges `run` keeps one for the X-ray; 0 keeps none. Default 100.
     pub(crate) xray_sample: Option<u32>,
+}
+
+/// How the lines of exchanges look and where they go. Which exchanges get one stands in `log.access`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct AccessLogFile {
+    /// `json`, `combined` (as Apache and nginx write it), or a template such as `$status $duration $path`. Default: as
+    /// all other lines look; in a file, `json`.
+    pub(crate) format: Option<String>,
+    /// The file that gets the lines, relative to the project's folder; opened anew on SIGHUP and SIGUSR1. Default:
+    /// standard output.
+    pub(crate) file: Option<String>,
+    /// Of how many exchanges that did not fail one gets a line; those that failed all do. Default 1.
+    #[schemars(range(min = 1))]
+    pub(crate) sample: Option<u32>,
+    /// Request headers that JSON lines hold; secrets are shown as `(redacted)`.
+    pub(crate) headers: Vec<String>,
+    /// Response headers that JSON lines hold; secrets are shown as `(redacted)`.
+    pub(crate) response_headers: Vec<String>,
+}
+
+/// How severe a line must be.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogLevelName {
+    /// Everything.
+    Debug,
+    /// What is for the record.
+    Info,
+    /// What may need care.
+    Warn,
+    /// What failed.
+    Error,
 }
 
 /// How log lines look.

@@ -172,7 +172,7 @@ fn settings_are_read() {
     assert_eq!((s.upstreams[0].connection.pool, s.outbound.private), (5, false));
     assert_eq!(s.connection.ca_file.as_deref(), Some(plan.root.join("ca.pem").as_path()));
     assert_eq!(
-        (s.log.format, s.log.access, s.log.xray_sample),
+        (s.log.format, s.log.access.which, s.log.xray_sample),
         (Some(LogFormat::Json), AccessLog::Errors, Some(10))
     );
     assert_eq!(s.dev_echo.unwrap().port(), 9010);

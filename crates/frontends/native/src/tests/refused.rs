@@ -189,7 +189,7 @@ polygate.toml:8:11+4 error[bad-value] admin.address: true is not possible here |
 polygate.toml:10:7+5 error[bad-value] limits.uri: "8KB" cannot be read | a size such as 64KiB, 16MiB or 1GiB, or a number of bytes
 polygate.toml:12:8+1 error[wrong-type] timeouts.idle: a number stands here | a duration such as 50ms, 5s, 1m or 1h
 polygate.toml:14:10+5 error[bad-value] log.format: "jsn" is not possible here | one of pretty, json | json?
-polygate.toml:18:2+5 error[unknown-field] listn: unknown field "listn" | one of listen, tls, admin, limits, timeouts, budget, connection, upstreams, outbound, log, dev | listen?
+polygate.toml:18:2+5 error[unknown-field] listn: unknown field "listn" | one of listen, tls, admin, limits, timeouts, budget, connection, upstreams, outbound, log, access-log, dev | listen?
 "#;
     refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
     let expected = r#"
@@ -198,6 +198,31 @@ polygate.toml:2:1+13 error[missing-field] upstreams.a: the upstream "a" has no t
 polygate.toml:4:7+5 error[bad-url] upstreams.b.url: the scheme is not http or https | a URL such as http://127.0.0.1:9000
 "#;
     let settings = "listen.request-id-header = \"x rid\"\n[upstreams.a]\n[upstreams.b]\nurl = \"b:1\"";
+    refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
+}
+
+#[test]
+fn access_logs() {
+    let text = routes(&[("/", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let settings = r#"
+[access-log]
+format = "$staus $duration"
+headers = ["user agent"]
+"#;
+    let expected = r#"
+polygate.toml:3:10+18 error[bad-template] access-log.format: there is no variable "staus" | a variable such as $status, or $$ for a dollar sign | status?
+polygate.toml:4:11+14 error[bad-value] access-log.headers: "user agent" is no header's name | a header's name such as user-agent
+"#;
+    refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
+    let settings = "[access-log]\nformat = \"combind\"";
+    let expected = r#"
+polygate.toml:2:10+9 error[bad-template] access-log.format: "combind" is no format: every line would be the same | json, combined, or a template such as "$status $duration $path" | combined?
+"#;
+    refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
+    let settings = "[access-log]\nformat = \"combined\"\nresponse-headers = [\"x\"]";
+    let expected = r#"
+polygate.toml:3:20+5 error[misplaced-field] access-log.response-headers: only lines of the format json hold these | ${request.NAME} or ${response.NAME} in the format
+"#;
     refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
 }
 

@@ -22,6 +22,7 @@ mod signals;
 mod source;
 mod state;
 mod systemd;
+mod telemetry;
 mod trace;
 mod upgrade;
 mod watch;

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use polygate_gateway::{Deployment, Gateway, GatewayOptions, Inherited, Refreshed, StartError};
+use polygate_gateway::{Deployment, Gateway, GatewayOptions, Inherited, Refreshed, StartError, Tracing};
 use polygate_pipeline::{Diagnostic, LogLevel};
 use polygate_plan::{AccessFormat, LogFormat, LogSettings, Settings, Tls};
 use serde_json::{Map, json};
@@ -34,7 +34,7 @@ use crate::trace::Trace;
 use crate::watch::{Notice, Watcher};
 
 use crate::upgrade::Predecessor;
-use crate::{admin, descriptors, echo, packages, signals, systemd, upgrade};
+use crate::{admin, descriptors, echo, packages, signals, systemd, telemetry, upgrade};
 
 /// One of so many exchanges is X-rayed in `run` unless settings say otherwise.
 const XRAY_SAMPLE: u32 = 100;
@@ -96,6 +96,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         admin: None,
         journal: None,
         certificates: None,
+        exporter: None,
     };
     let _watcher = match watched {
         Some(Ok(watcher)) => Some(watcher),
@@ -140,6 +141,8 @@ struct Owner {
     journal: Option<JoinHandle<()>>,
     /// Hears of changes in files of certificates.
     certificates: Option<CertificateWatch>,
+    /// Exports traces.
+    exporter: Option<JoinHandle<()>>,
 }
 
 impl Owner {
@@ -177,6 +180,10 @@ impl Owner {
             workers: settings.listen.workers.unwrap_or_else(cores).max(1),
             xray_sample: if dev { 1 } else { settings.log.xray_sample.unwrap_or(XRAY_SAMPLE) },
             log_level: self.state.levels.all.clone(),
+            tracing: settings.telemetry.as_ref().map(|telemetry| Tracing {
+                sample: telemetry.sample,
+                trust_parents: telemetry.trust_parents,
+            }),
         };
         let gateway = Gateway::start(&options, &mut self.inherited, deployment.clone());
         let gateway = gateway.map_err(|error| match error {
@@ -192,6 +199,11 @@ impl Owner {
                 .spawn(move || journal.run(&events, &output))
                 .map_err(ServeError::thread)?;
             self.journal = Some(spawned);
+        }
+        if let (Some(traces), Some(telemetry)) = (gateway.take_traces(), &settings.telemetry) {
+            let (variables, counts) = (&deployment.plan().variables, self.state.spans.clone());
+            let exporter = telemetry::start(telemetry, variables, self.state.version, traces, counts);
+            self.exporter = Some(exporter.map_err(|error| ServeError::telemetry(&error))?);
         }
         let took = started.elapsed();
         let banner = banner::Banner {

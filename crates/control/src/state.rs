@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::journal::{Output, Voice};
 use crate::level::Levels;
+use crate::telemetry::Counts;
 use crate::upgrade::STOPPING;
 
 /// How a gateway is run.
@@ -130,6 +131,8 @@ pub(crate) struct State {
     pub(crate) commands: Sender<Command>,
     /// The program's file, as it was called when the process started: a new version stands there later.
     pub(crate) binary: Option<PathBuf>,
+    /// What became of spans.
+    pub(crate) spans: Arc<Counts>,
     /// Which log lines are written.
     pub(crate) levels: Arc<Levels>,
     gateway: Mutex<Option<Arc<Gateway>>>,
@@ -186,6 +189,7 @@ impl State {
             started: Instant::now(),
             commands,
             binary: std::env::current_exe().ok(),
+            spans: Arc::default(),
             levels: Arc::new(Levels::new(match mode {
                 Mode::Dev => LogLevel::Debug,
                 Mode::Run => LogLevel::Info,

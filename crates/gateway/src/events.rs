@@ -7,9 +7,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use polygate_pipeline::{LogLevel, LogLine, LogSink};
 
 use crate::record::ExchangeRecord;
+use crate::traces::TraceRecord;
 
 /// How many events may wait to be written before further ones are dropped and counted.
 pub(crate) const MAX_WAITING_EVENTS: usize = 16_384;
+
+/// How many traced exchanges may wait to be exported before further ones are dropped and counted.
+pub(crate) const MAX_WAITING_TRACES: usize = 4_096;
 
 /// What a worker has to say.
 #[derive(Debug)]
@@ -54,13 +58,18 @@ pub(crate) struct Events {
     sender: SyncSender<Event>,
     dropped: Arc<AtomicU64>,
     threshold: LogThreshold,
+    /// Where traced exchanges go.
+    traces: Option<SyncSender<Box<TraceRecord>>>,
+    dropped_traces: Arc<AtomicU64>,
 }
 
 impl Events {
     /// A channel that takes lines above the threshold.
     pub(crate) fn new(threshold: LogThreshold) -> (Self, Receiver<Event>) {
         let (sender, receiver) = sync_channel(MAX_WAITING_EVENTS);
-        (Self { sender, dropped: Arc::default(), threshold }, receiver)
+        let events =
+            Self { sender, dropped: Arc::default(), threshold, traces: None, dropped_traces: Arc::default() };
+        (events, receiver)
     }
 
     /// Tells; drops and counts when too many wait.
@@ -68,6 +77,24 @@ impl Events {
         if self.sender.try_send(event).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// The same, with a channel for traced exchanges.
+    pub(crate) fn with_traces(self) -> (Self, Option<Receiver<Box<TraceRecord>>>) {
+        let (sender, receiver) = sync_channel(MAX_WAITING_TRACES);
+        (Self { traces: Some(sender), ..self }, Some(receiver))
+    }
+
+    /// Tells of a traced exchange; drops and counts when too many wait.
+    pub(crate) fn trace(&self, record: Box<TraceRecord>) {
+        if self.traces.as_ref().is_some_and(|traces| traces.try_send(record).is_err()) {
+            self.dropped_traces.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many traced exchanges were dropped.
+    pub(crate) fn dropped_traces(&self) -> u64 {
+        self.dropped_traces.load(Ordering::Relaxed)
     }
 
     /// How many events were dropped.

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 use polygate_pipeline::{
-    Body, Exchange, Failure, InvalidTarget, Known, Layer, Method, Next, Reason, Request, Response, Scheme,
-    StatusCode, Target,
+    Body, Call, Caller, Exchange, Failure, InvalidTarget, Known, Layer, Method, Next, Reason, Request,
+    Response, Scheme, StatusCode, Target,
 };
 use polygate_plan::{Connection, Expression, Forward, ForwardTo, Plan, Template, Variables};
 
@@ -120,7 +120,12 @@ impl Forwarder {
         request.headers.remove_known(Known::Host);
         exchange.set_upstream(request.target.authority());
         if !self.follow_redirects {
-            return self.client.send_to(request, &self.connection).await;
+            let call = Call::begin(exchange, &mut request, Caller::Handler);
+            let result = self.client.send_to(request, &self.connection).await;
+            if let Some(call) = call {
+                call.end(&result);
+            }
+            return result;
         }
         let mut left = MAX_REDIRECTS;
         let mut followed = false;
@@ -133,11 +138,16 @@ impl Forwarder {
                 .then(Body::empty)
                 .or_else(|| request.body.as_full().cloned().map(Body::full));
             // The operator chose the first target; where an upstream points to is held to the address policy.
-            let response = if followed {
-                self.client.follow(request, &self.connection).await?
+            let call = Call::begin(exchange, &mut request, Caller::Handler);
+            let result = if followed {
+                self.client.follow(request, &self.connection).await
             } else {
-                self.client.send_to(request, &self.connection).await?
+                self.client.send_to(request, &self.connection).await
             };
+            if let Some(call) = call {
+                call.end(&result);
+            }
+            let response = result?;
             let next = redirect_target(&response, &again.target);
             let (Some(next), Some(body), true) = (next, replay, left > 0) else { return Ok(response) };
             left -= 1;

@@ -15,6 +15,7 @@ use crate::listen::{self, Bound, Inherited};
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::record::ExchangeRecord;
 use crate::tls::{Acceptor, Keeper, Refreshed, TlsStatus};
+use crate::traces::{TraceRecord, Tracing};
 use crate::worker::{Command, Worker};
 
 /// How a gateway is started, beyond its first deployment.
@@ -28,6 +29,8 @@ pub struct GatewayOptions {
     pub xray_sample: u32,
     /// How severe a log line must be.
     pub log_level: LogThreshold,
+    /// Which exchanges are traced; `None` when nobody exports traces.
+    pub tracing: Option<Tracing>,
 }
 
 /// Why a gateway did not start.
@@ -52,6 +55,8 @@ pub struct Gateway {
     events: Events,
     /// Until it is taken.
     receiver: Mutex<Option<Receiver<Event>>>,
+    /// Until they are taken; `None` also when nobody exports traces.
+    traces: Mutex<Option<Receiver<Box<TraceRecord>>>>,
 }
 
 struct Handle {
@@ -96,6 +101,10 @@ impl Gateway {
             _ => (None, Vec::new()),
         };
         let (events, receiver) = Events::new(options.log_level.clone());
+        let (events, traces) = match options.tracing {
+            Some(_) => events.with_traces(),
+            None => (events, None),
+        };
         let mut workers = Vec::with_capacity(count);
         for (number, listeners) in listeners.into_iter().enumerate() {
             let metrics = WorkerMetrics::default();
@@ -107,6 +116,7 @@ impl Gateway {
                 events: events.clone(),
                 metrics: metrics.clone(),
                 xray_sample: options.xray_sample,
+                tracing: options.tracing,
                 settings: settings.clone(),
             };
             let thread = std::thread::Builder::new()
@@ -116,7 +126,8 @@ impl Gateway {
             workers.push(Handle { commands, metrics, thread: Mutex::new(Some(thread)) });
         }
         let (tls, sockets, receiver) = (Keeper::default(), Mutex::new(sockets), Mutex::new(Some(receiver)));
-        let gateway = Self { address, tls_address, workers, tls, sockets, events, receiver };
+        let traces = Mutex::new(traces);
+        let gateway = Self { address, tls_address, workers, tls, sockets, events, receiver, traces };
         gateway.deploy(&deployment).map_err(StartError::Deployment)?;
         Ok(gateway)
     }
@@ -189,6 +200,11 @@ impl Gateway {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Traced exchanges that are over. Given once; `None` when nobody exports traces.
+    pub fn take_traces(&self) -> Option<Receiver<Box<TraceRecord>>> {
+        self.traces.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// The counts of all workers.
     pub fn metrics(&self) -> Metrics {
         let mut sum = Metrics::default();
@@ -196,6 +212,7 @@ impl Gateway {
             sum.add(&worker.metrics.snapshot());
         }
         sum.dropped_events = self.events.dropped();
+        sum.dropped_traces = self.events.dropped_traces();
         sum
     }
 

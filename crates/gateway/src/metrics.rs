@@ -123,6 +123,8 @@ pub struct Metrics {
     pub plugin_memory: u64,
     /// Log events that were dropped because the log could not keep up.
     pub dropped_events: u64,
+    /// Traced exchanges that were dropped because the exporter could not keep up.
+    pub dropped_traces: u64,
 }
 
 impl Metrics {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use polygate_pipeline::{
     Body, Client, Exchange, ExchangeParts, Failure, Known, LogLevel, Method, Reason, Request, RequestId,
-    Response, Target, Version,
+    Response, Target, Trace, Version,
 };
 
 use crate::access::Captured;
@@ -18,6 +18,7 @@ use crate::path::is_ambiguous;
 use crate::problem::problem;
 use crate::record::ExchangeRecord;
 use crate::service::{End, Finish, Refusal, Service};
+use crate::traces::{TraceRecord, Tracing};
 
 /// Answers the requests of one worker's connections.
 #[derive(Clone)]
@@ -30,6 +31,7 @@ struct Inner {
     metrics: WorkerMetrics,
     xray_sample: u32,
     xray_turn: Cell<u32>,
+    tracing: Option<Tracing>,
     random: RefCell<fastrand::Rng>,
     /// Why exchanges that are dropped from now on end.
     dropped_for: Cell<Reason>,
@@ -45,6 +47,7 @@ impl Server {
         events: Events,
         metrics: WorkerMetrics,
         xray_sample: u32,
+        tracing: Option<Tracing>,
     ) -> Self {
         Self(Rc::new(Inner {
             worker,
@@ -53,6 +56,7 @@ impl Server {
             metrics,
             xray_sample,
             xray_turn: Cell::default(),
+            tracing,
             random: RefCell::new(fastrand::Rng::new()),
             dropped_for: Cell::new(Reason::ClientClosed),
             unrouted: Arc::from(""),
@@ -87,6 +91,7 @@ impl Server {
             target: head.target,
             version: head.version,
             xray: sample > 0 && turn == 0,
+            trace: head.trace,
             services: live.services.clone(),
         });
         self.0.metrics.with(|metrics| metrics.running += 1);
@@ -146,6 +151,7 @@ struct Head {
     method: Method,
     target: Target,
     version: Version,
+    trace: Option<Box<Trace>>,
 }
 
 impl Service for Server {
@@ -172,6 +178,10 @@ impl Service for Server {
             method: request.method.clone(),
             target: request.target.clone(),
             version: request.version,
+            trace: self
+                .0
+                .tracing
+                .map(|tracing| tracing.begin(&request, trusted, &mut self.0.random.borrow_mut())),
         };
         let mut track = self.begin(&live, client, head);
         track.captured = live.access.request(&request);
@@ -196,6 +206,8 @@ impl Service for Server {
             method: refusal.method.unwrap_or(Method::GET),
             target: refusal.target.unwrap_or_default(),
             version: Version::Http11,
+            // What is no request has no parent, and calls nobody.
+            trace: None,
         };
         let mut track = self.begin(&live, client, head);
         let mut response = track.fail(&refusal.failure);
@@ -252,6 +264,10 @@ impl Track {
             &exchange.steps(),
         );
 
+        let traced = TraceRecord::of(exchange, || self.to_record(end, reason, duration, label.cloned()));
+        if let Some(traced) = traced {
+            inner.events.trace(traced);
+        }
         let logged = self.live.access.takes(self.status >= 500 || exchange.failure().is_some());
         if !logged && !exchange.xray() {
             return;

@@ -16,6 +16,7 @@ use crate::live::Live;
 use crate::metrics::WorkerMetrics;
 use crate::serve::Server;
 use crate::tls::Acceptor;
+use crate::traces::Tracing;
 use crate::upstream::Client;
 
 /// What a worker is told.
@@ -44,6 +45,7 @@ pub(crate) struct Worker {
     pub(crate) events: Events,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) xray_sample: u32,
+    pub(crate) tracing: Option<Tracing>,
     pub(crate) settings: Settings,
 }
 
@@ -113,7 +115,8 @@ impl Worker {
                     }
                     let settings = live.deployment.plan().settings.clone();
                     let (events, metrics) = (self.events.clone(), self.metrics.clone());
-                    let first = Server::new(self.number, live, events, metrics.clone(), self.xray_sample);
+                    let (xray, tracing) = (self.xray_sample, self.tracing);
+                    let first = Server::new(self.number, live, events, metrics.clone(), xray, tracing);
                     let spawn = |listener, secure| {
                         let (service, metrics) = (first.clone(), metrics.clone());
                         Listener::spawn(listener, secure, service, stop.clone(), metrics, &settings);

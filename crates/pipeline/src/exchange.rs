@@ -14,7 +14,7 @@ use serde::Serialize;
 use smallvec::SmallVec;
 
 use crate::xray::Xray;
-use crate::{Failure, LogLevel, LogLine, Reason, Services, StepRecord, Target, Tls, Version};
+use crate::{Failure, LogLevel, LogLine, Reason, Services, StepRecord, Target, Tls, Trace, Version};
 
 /// A request's id: a version 4 UUID in its 36-character form, or what a trusted client sent in its place.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,6 +169,8 @@ pub struct ExchangeParts {
     pub version: Version,
     /// Whether layers' edits are recorded.
     pub xray: bool,
+    /// Where it stands in a trace; `None` when nobody exports traces.
+    pub trace: Option<Box<Trace>>,
     /// What plugins may reach.
     pub services: Services,
 }
@@ -234,6 +236,11 @@ impl Exchange {
     /// Whether edits are recorded.
     pub fn xray(&self) -> bool {
         self.0.parts.xray
+    }
+
+    /// Where it stands in a trace; `None` when nobody exports traces.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.0.parts.trace.as_deref()
     }
 
     /// What plugins may reach.
@@ -380,6 +387,11 @@ impl Exchange {
     pub(crate) fn lap(&self) -> Duration {
         let now = Instant::now();
         now.saturating_duration_since(self.0.clock.replace(now))
+    }
+
+    /// When the clock was last read here, from the exchange's beginning.
+    pub(crate) fn lapped(&self) -> Duration {
+        self.0.clock.get().saturating_duration_since(self.0.parts.started)
     }
 
     pub(crate) fn since_lap(&self) -> Duration {

@@ -228,6 +228,8 @@ fn enter(step: &Step, index: usize, exchange: &Exchange, request: &Request) {
                 cpu: Duration::ZERO,
                 status: None,
                 edits: Vec::new(),
+                begun: exchange.lapped(),
+                ended: Duration::ZERO,
                 within: false,
                 called: false,
             });
@@ -245,6 +247,7 @@ fn leave(step: &Step, index: usize, exchange: &Exchange, result: &Result<Respons
     exchange.with_steps(|steps| {
         let record = &mut steps[index];
         record.duration += lap;
+        record.ended = exchange.lapped();
         record.status = status;
         if record.verdict == Verdict::Running {
             // A failure from within passes through the layers around it: they did not fail.

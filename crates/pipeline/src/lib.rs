@@ -21,6 +21,7 @@ mod services;
 mod shared_body;
 mod target;
 mod tls;
+mod trace;
 mod world;
 mod xray;
 
@@ -40,5 +41,6 @@ pub use record::{Edit, StepRecord, Verdict};
 pub use services::{LogLevel, LogLine, LogSink, MAX_BACKGROUND_TASKS, Outbound, OutboundOptions, Services};
 pub use target::{InvalidTarget, Scheme, Target};
 pub use tls::{CertificateNames, ClientCertificate, Fingerprint, SubjectName, Tls, TlsVersion};
+pub use trace::{Call, CallRecord, Caller, Parent, Trace};
 pub use world::{Instance, PluginRef, PolicySpec, Program, Project, Role, World};
 pub use xray::is_secret;

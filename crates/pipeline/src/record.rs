@@ -55,6 +55,12 @@ pub struct StepRecord {
     pub status: Option<StatusCode>,
     /// What it changed; filled only while the exchange is being X-rayed.
     pub edits: Vec<Edit>,
+    /// When its turn began, from the exchange's beginning.
+    #[serde(skip)]
+    pub begun: Duration,
+    /// When its turn ended; zero when it has not.
+    #[serde(skip)]
+    pub ended: Duration,
     /// Whether control is in the layers within.
     #[serde(skip)]
     pub(crate) within: bool,

@@ -21,7 +21,8 @@ pub use access_log::{
 };
 pub use pattern::{InvalidPattern, Params, Part, PathPattern, Segment};
 pub use settings::{
-    Connection, Limits, Listen, LogFormat, LogSettings, Outbound, Settings, Timeouts, Upstream,
+    Connection, Limits, Listen, LogFormat, LogSettings, OtlpProtocol, Outbound, Settings, Telemetry,
+    Timeouts, Upstream,
 };
 pub use template::{Expression, Template, TemplateError, Variables};
 pub use tls::{CertificateFiles, ClientAuth, Tls};

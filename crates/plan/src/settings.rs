@@ -31,6 +31,8 @@ pub struct Settings {
     pub outbound: Outbound,
     /// Logging.
     pub log: LogSettings,
+    /// Export of traces; `None` when it is off.
+    pub telemetry: Option<Telemetry>,
     /// Address of the echo service that `dev` starts beside the gateway; `None` when the project wants none.
     pub dev_echo: Option<SocketAddr>,
 }
@@ -215,4 +217,31 @@ pub enum LogFormat {
     Pretty,
     /// For machines: one JSON object a line.
     Json,
+}
+
+/// Export of traces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Telemetry {
+    /// The collector.
+    pub endpoint: Target,
+    /// How it is spoken to. Default HTTP.
+    pub protocol: OtlpProtocol,
+    /// Share of the traces begun here that are sampled, 0 to 1. Default 1.
+    pub sample: f64,
+    /// Whether the trace of any client is continued, and not of trusted proxies alone. Default true.
+    pub trust_parents: bool,
+    /// What the gateway is called in traces. Default `polygate`.
+    pub service_name: String,
+    /// How long one request to the collector may take. Default 10 s.
+    pub timeout: Duration,
+}
+
+/// How a collector is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OtlpProtocol {
+    /// OTLP/HTTP with protobuf.
+    #[default]
+    Http,
+    /// OTLP/gRPC.
+    Grpc,
 }

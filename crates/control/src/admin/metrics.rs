@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use polygate_gateway::{Histogram, Metrics, TlsStatus};
@@ -85,6 +86,12 @@ fn gateway(out: &mut String, metrics: &Metrics) {
             "Log events that were dropped because the log could not keep up.",
             metrics.dropped_events,
         ),
+        (
+            "polygate_traces_dropped_total",
+            "counter",
+            "Traced exchanges that were dropped because the exporter could not keep up.",
+            metrics.dropped_traces,
+        ),
     ] {
         family(out, name, kind, help);
         sample(out, name, "", value);
@@ -131,6 +138,10 @@ fn tls(out: &mut String, metrics: &Metrics, tls: Option<&TlsStatus>) {
 }
 
 fn process(out: &mut String, state: &State, deployments: &Deployments) {
+    let spans = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    family(out, "polygate_spans_total", "counter", "Spans by what became of them.");
+    sample(out, "polygate_spans_total", &labels(&[("outcome", "exported")]), spans(&state.spans.exported));
+    sample(out, "polygate_spans_total", &labels(&[("outcome", "failed")]), spans(&state.spans.failed));
     family(out, "polygate_reloads_total", "counter", "Changes of the project, by outcome.");
     for (outcome, count) in [("ok", deployments.reloaded), ("refused", deployments.refusals)] {
         sample(out, "polygate_reloads_total", &labels(&[("outcome", outcome)]), count);

@@ -29,6 +29,10 @@ impl ServeError {
         Self::address("the echo service", "[dev] echo in polygate.toml", address, error)
     }
 
+    pub(super) fn telemetry(error: &io::Error) -> Self {
+        Self::Failed(format!("traces cannot be exported as [telemetry] says: {error}"))
+    }
+
     pub(super) fn access_log(path: &Path, error: &io::Error) -> Self {
         Self::Failed(format!("the access log {} cannot be written: {error}", path.display()))
     }

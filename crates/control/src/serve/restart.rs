@@ -51,6 +51,9 @@ pub(super) fn needed(before: &Plan, after: &Plan) -> Vec<(&'static str, String)>
     if before.format != after.format || before.file != after.file {
         changes.push(("format or file of the access log", "in force".to_owned()));
     }
+    if old.telemetry != new.telemetry {
+        changes.push(("what stands in [telemetry]", "in force".to_owned()));
+    }
     if old.log.format != new.log.format {
         let format = match new.log.format {
             Some(LogFormat::Pretty) => "pretty",

@@ -1,5 +1,6 @@
 //! The end of a process: readiness fails first, running exchanges finish, the rest is closed.
 
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use polygate_pipeline::LogLevel;
@@ -9,8 +10,8 @@ use super::Owner;
 use crate::signals::cut_off;
 use crate::systemd;
 
-/// How long the end waits for the journal.
-const JOURNAL_GRACE: Duration = Duration::from_secs(2);
+/// How long the end waits for the journal, and for the last traces to be exported.
+const WRITING_GRACE: Duration = Duration::from_secs(2);
 
 /// How long the end waits for answers at the upgrade socket.
 const ANSWERS_GRACE: Duration = Duration::from_secs(1);
@@ -48,7 +49,8 @@ impl Owner {
             cut = gateway.stop(timeouts.drain);
             // The journal ends when nobody can send it anything more.
             drop((gateway, self.state.set_gateway(None)));
-            self.finish_journal();
+            finish(self.journal.take());
+            finish(self.exporter.take());
             if cut > 0 {
                 let limit = timeouts.drain.as_secs_f64();
                 let message = format!("{} after {limit} s ([timeouts] drain)", cut_off(cut));
@@ -102,14 +104,14 @@ impl Owner {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
 
-    /// Waits for the journal to write what is left. It ends when the last worker's end of the channel is gone.
-    fn finish_journal(&mut self) {
-        let Some(journal) = self.journal.take() else { return };
-        let end = Instant::now() + JOURNAL_GRACE;
-        while !journal.is_finished() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+/// Waits for a thread that writes what is left. It ends when the last worker's end of the channel is gone.
+fn finish(thread: Option<JoinHandle<()>>) {
+    let Some(thread) = thread else { return };
+    let end = Instant::now() + WRITING_GRACE;
+    while !thread.is_finished() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

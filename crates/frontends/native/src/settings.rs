@@ -93,6 +93,7 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
         Some(raw::AccessLog::Off) => AccessLog::Off,
     };
     settings.log.xray_sample = file.log.xray_sample;
+    settings.telemetry = telemetry(file.telemetry, tree.get("telemetry").unwrap_or(&tree), project);
     settings.dev_echo = file.dev.echo.map(|address| address.0);
     let nodes = tree.get("upstreams");
     for (name, raw) in file.upstreams {
@@ -101,6 +102,30 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
         settings.upstreams.push(upstream);
     }
     settings
+}
+
+fn telemetry(raw: raw::Telemetry, node: &Node, project: &mut Project<'_>) -> Option<plan::Telemetry> {
+    let node = node.get("endpoint").unwrap_or(node);
+    let endpoint = match Target::parse(&raw.endpoint?) {
+        Ok(target) => target,
+        Err(error) => {
+            let problem = Diagnostic::error("bad-url", error.to_string()).at(FILE, Some(node.span));
+            project
+                .report(problem.field("telemetry.endpoint").expected("a URL such as http://127.0.0.1:4318"));
+            return None;
+        }
+    };
+    Some(plan::Telemetry {
+        endpoint,
+        protocol: match raw.protocol {
+            None | Some(raw::OtlpProtocol::Http) => plan::OtlpProtocol::Http,
+            Some(raw::OtlpProtocol::Grpc) => plan::OtlpProtocol::Grpc,
+        },
+        sample: raw.sample.unwrap_or(1.0),
+        trust_parents: raw.trust_parents.unwrap_or(true),
+        service_name: raw.service_name.unwrap_or_else(|| "polygate".to_owned()),
+        timeout: raw.timeout.map_or(std::time::Duration::from_secs(10), |timeout| timeout.0),
+    })
 }
 
 fn upstream(

@@ -74,6 +74,7 @@ fn house(layers: &[&str], on_failure: OnFailure) -> House {
         workers: 1,
         xray_sample: 1,
         log_level: LogThreshold::new(LogLevel::Debug),
+        tracing: None,
     };
     House { gateway: Gateway::start(&options, &mut Inherited::default(), deployment).unwrap() }
 }

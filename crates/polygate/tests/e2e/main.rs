@@ -12,5 +12,6 @@ mod reload;
 mod stop;
 mod streaming;
 mod tls;
+mod traces;
 mod upgrade;
 mod upstreams;

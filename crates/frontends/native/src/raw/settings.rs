@@ -37,6 +37,8 @@ pub(crate) struct SettingsFile {
     pub(crate) log: Log,
     /// How the lines of exchanges look and where they go.
     pub(crate) access_log: AccessLogFile,
+    /// Export of traces with OpenTelemetry's protocol.
+    pub(crate) telemetry: Telemetry,
     /// What `polygate dev` does beside serving.
     pub(crate) dev: Dev,
 }
@@ -259,6 +261,36 @@ pub(crate) enum AccessLog {
     Errors,
     /// None.
     Off,
+}
+
+/// Export of traces with OpenTelemetry's protocol (OTLP). Further fields for the collector, such as a token, come from the
+/// variable `OTEL_EXPORTER_OTLP_HEADERS`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Telemetry {
+    /// The collector, such as `http://127.0.0.1:4318`. Default none: nothing is traced.
+    pub(crate) endpoint: Option<String>,
+    /// How it is spoken to. Default `http`.
+    pub(crate) protocol: Option<OtlpProtocol>,
+    /// Share of the traces begun here that are sampled; a client's own decision comes first. Default 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(crate) sample: Option<f64>,
+    /// Whether the trace of any client is continued; with `false`, of trusted proxies alone. Default true.
+    pub(crate) trust_parents: Option<bool>,
+    /// What the gateway is called in traces. Default `polygate`.
+    pub(crate) service_name: Option<String>,
+    /// How long one request to the collector may take. Default 10s.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// How a collector is spoken to.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OtlpProtocol {
+    /// OTLP/HTTP with protobuf; port 4318 mostly.
+    Http,
+    /// OTLP/gRPC; port 4317 mostly.
+    Grpc,
 }
 
 /// What `polygate dev` does beside serving.

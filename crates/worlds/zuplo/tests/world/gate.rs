@@ -236,6 +236,7 @@ impl Gate {
             target: request.target.clone(),
             version: Version::Http11,
             xray: false,
+            trace: None,
             services: self.services.clone(),
         });
         exchange.set_route(self.route.clone(), vec![(Arc::from("id"), "a b".to_owned())]);

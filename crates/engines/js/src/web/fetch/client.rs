@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use http::{Method, StatusCode};
 use polygate_pipeline::{
-    Body, BodyStream, Failure, Frame, Known, Outbound, OutboundOptions, Reason, Request, Response, Scheme,
-    Target,
+    Body, BodyStream, Call, Caller, Failure, Frame, Known, Outbound, OutboundOptions, Reason, Request,
+    Response, Scheme, Target,
 };
 use rquickjs::class::{JsClass, Readable, Trace, Tracer};
 use rquickjs::function::Constructor;
@@ -145,7 +145,15 @@ impl Fetch {
             request.headers.remove_known(Known::Host);
             let target = request.target.clone();
             let mut next = (self.redirect == Redirect::Follow).then(|| Again::of(&request));
-            let response = self.outbound.send(request, OutboundOptions::default()).await?;
+            let scope = self.scope.as_ref().and_then(|scope| Some((scope.exchange()?, scope.policy())));
+            let call = scope.and_then(|(exchange, policy)| {
+                Call::begin(exchange, &mut request, Caller::Policy(policy.map(|name| &**name)))
+            });
+            let response = self.outbound.send(request, OutboundOptions::default()).await;
+            if let Some(call) = call {
+                call.end(&response);
+            }
+            let response = response?;
             let is_redirect = matches!(response.status.as_u16(), 301 | 302 | 303 | 307 | 308);
             let location = response.headers.known(Known::Location).map(<[u8]>::to_vec);
             let location = match (is_redirect, location, self.redirect) {

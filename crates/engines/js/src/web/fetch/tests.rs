@@ -79,6 +79,7 @@ impl Rig {
             target: target("http://gate/"),
             version: Version::Http11,
             xray: false,
+            trace: None,
             services: self.services.clone(),
         })
     }

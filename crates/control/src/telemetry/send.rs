@@ -1,0 +1,138 @@
+//! The way to the collector: OTLP over HTTP (protobuf) or gRPC.
+
+use std::io;
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use polygate_plan::{OtlpProtocol, Telemetry};
+use prost::Message;
+use tonic::metadata::{MetadataKey, MetadataValue};
+use tonic::transport::{Channel, ClientTlsConfig};
+use tonic::{Code, Request};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+/// Where traces go below the endpoint (OTLP specification, OTLP/HTTP).
+const PATH: &str = "/v1/traces";
+
+/// Sends batches, one at a time; blocks meanwhile.
+pub(super) enum Sender {
+    Http { agent: ureq::Agent, url: String, headers: Vec<(String, String)> },
+    Grpc(Box<Grpc>),
+}
+
+pub(super) struct Grpc {
+    runtime: tokio::runtime::Runtime,
+    client: TraceServiceClient<Channel>,
+    headers: Vec<(String, String)>,
+    timeout: Duration,
+}
+
+/// A batch that the collector did not take.
+pub(super) struct Refused {
+    pub(super) why: String,
+    /// Whether it may take it later.
+    pub(super) retryable: bool,
+}
+
+/// The authorities that the system trusts, as with gRPC; those of browsers where it has none.
+fn system_roots() -> RootCerts {
+    let found = rustls_native_certs::load_native_certs().certs;
+    if found.is_empty() {
+        return RootCerts::WebPki;
+    }
+    RootCerts::from(
+        found
+            .into_iter()
+            .map(|certificate| Certificate::from_der(&certificate).to_owned())
+            .collect::<Vec<_>>(),
+    )
+}
+
+impl Sender {
+    pub(super) fn new(settings: &Telemetry, headers: &[(String, String)]) -> io::Result<Self> {
+        let headers = headers.to_vec();
+        let endpoint = settings.endpoint.to_string();
+        let endpoint = endpoint.trim_end_matches('/');
+        match settings.protocol {
+            OtlpProtocol::Http => {
+                let agent = ureq::Agent::config_builder()
+                    .http_status_as_error(false)
+                    .max_redirects(0)
+                    .max_redirects_will_error(false)
+                    .timeout_global(Some(settings.timeout))
+                    .tls_config(TlsConfig::builder().root_certs(system_roots()).build())
+                    .build()
+                    .new_agent();
+                let url = match endpoint.strip_suffix(PATH) {
+                    Some(_) => endpoint.to_owned(),
+                    None => format!("{endpoint}{PATH}"),
+                };
+                Ok(Self::Http { agent, url, headers })
+            }
+            OtlpProtocol::Grpc => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let channel = Channel::from_shared(endpoint.to_owned()).map_err(io::Error::other)?;
+                let channel = if endpoint.starts_with("https:") {
+                    let tls = ClientTlsConfig::new().with_native_roots();
+                    channel.tls_config(tls).map_err(io::Error::other)?
+                } else {
+                    channel
+                };
+                let channel = {
+                    let _within = runtime.enter();
+                    channel.connect_timeout(settings.timeout).connect_lazy()
+                };
+                let client = TraceServiceClient::new(channel);
+                Ok(Self::Grpc(Box::new(Grpc { runtime, client, headers, timeout: settings.timeout })))
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, request: &ExportTraceServiceRequest) -> Result<(), Refused> {
+        match self {
+            Self::Http { agent, url, headers } => {
+                let mut post = agent.post(&*url).header("content-type", "application/x-protobuf");
+                for (name, value) in headers.iter() {
+                    post = post.header(name, value);
+                }
+                match post.send(&request.encode_to_vec()[..]) {
+                    Ok(answer) if answer.status().is_success() => Ok(()),
+                    Ok(answer) => Err(Refused {
+                        why: format!("{url} answered {}", answer.status()),
+                        retryable: matches!(answer.status().as_u16(), 429 | 502..=504),
+                    }),
+                    Err(error) => Err(Refused { why: format!("{url}: {error}"), retryable: true }),
+                }
+            }
+            Self::Grpc(grpc) => grpc.send(request),
+        }
+    }
+}
+
+impl Grpc {
+    fn send(&mut self, batch: &ExportTraceServiceRequest) -> Result<(), Refused> {
+        let mut request = Request::new(batch.clone());
+        request.set_timeout(self.timeout);
+        for (name, value) in &self.headers {
+            let key = MetadataKey::from_bytes(name.as_bytes());
+            if let (Ok(key), Ok(value)) = (key, MetadataValue::try_from(value)) {
+                request.metadata_mut().insert(key, value);
+            }
+        }
+        let (client, timeout) = (&mut self.client, self.timeout);
+        let sent =
+            self.runtime.block_on(async { tokio::time::timeout(timeout, client.export(request)).await });
+        match sent {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) => Err(Refused {
+                why: format!("the collector answered {:?}: {}", status.code(), status.message()),
+                retryable: matches!(
+                    status.code(),
+                    Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted
+                ),
+            }),
+            Err(_) => Err(Refused { why: format!("no answer within {timeout:?}"), retryable: true }),
+        }
+    }
+}

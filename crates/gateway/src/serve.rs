@@ -11,6 +11,7 @@ use polygate_pipeline::{
 };
 
 use crate::access::Captured;
+use crate::compress;
 use crate::events::{Event, Events};
 use crate::live::Live;
 use crate::metrics::WorkerMetrics;
@@ -185,10 +186,15 @@ impl Service for Server {
         };
         let mut track = self.begin(&live, client, head);
         track.captured = live.access.request(&request);
+        let compression = live.deployment.plan().settings.compression.as_ref();
+        let accepted = compression.and_then(|settings| compress::accepted(settings, &request));
         let mut response = match self.answer(&live, &mut track, request).await {
             Ok(response) => response,
             Err(failure) => track.fail(&failure),
         };
+        if let Some(settings) = compression {
+            compress::apply(settings, accepted, &mut response);
+        }
         let id = *track.exchange.id();
         // The name was checked when the plan was made, the id when it was taken.
         let _ = response.headers.set(&listen.request_id_header, id.as_str().as_bytes());

@@ -4,6 +4,7 @@
 //! unresolved names, no templates that were not parsed, no options that are not optional.
 
 mod access_log;
+mod compression;
 mod pattern;
 mod settings;
 mod template;
@@ -19,6 +20,7 @@ use polygate_pipeline::{PolicySpec, Project, Role, RouteInfo};
 pub use access_log::{
     AccessFormat, AccessLog, AccessLogSettings, LineError, LinePiece, LineTemplate, Variable,
 };
+pub use compression::{Coding, Compression};
 pub use pattern::{InvalidPattern, Params, Part, PathPattern, Segment};
 pub use settings::{
     Connection, Limits, Listen, LogFormat, LogSettings, OtlpProtocol, Outbound, Settings, Telemetry,

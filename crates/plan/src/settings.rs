@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use polygate_pipeline::{Budget, ByteSize, LogLevel, Target};
 
-use crate::AccessLogSettings;
+use crate::{AccessLogSettings, Compression};
 
 use crate::Tls;
 
@@ -29,6 +29,8 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// What plugins may reach.
     pub outbound: Outbound,
+    /// Response compression; `None` when it is off, as by default.
+    pub compression: Option<Compression>,
     /// Logging.
     pub log: LogSettings,
     /// Export of traces; `None` when it is off.

@@ -76,6 +76,7 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     apply_connection(&mut settings.connection, file.connection, connection, project);
     set(&mut settings.outbound.link_local, file.outbound.link_local);
     set(&mut settings.outbound.private, file.outbound.private);
+    settings.compression = compression(file.compression, tree.get("compression").unwrap_or(&tree), project);
     settings.log.format = file.log.format.map(|format| match format {
         raw::LogFormat::Pretty => LogFormat::Pretty,
         raw::LogFormat::Json => LogFormat::Json,
@@ -102,6 +103,41 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
         settings.upstreams.push(upstream);
     }
     settings
+}
+
+fn compression(raw: raw::Compression, node: &Node, project: &mut Project<'_>) -> Option<plan::Compression> {
+    let mut to = plan::Compression::default();
+    if let Some(algorithms) = raw.algorithms {
+        to.codings.clear();
+        for algorithm in algorithms {
+            let coding = match algorithm {
+                raw::Algorithm::Zstd => plan::Coding::Zstd,
+                raw::Algorithm::Br => plan::Coding::Brotli,
+                raw::Algorithm::Gzip => plan::Coding::Gzip,
+            };
+            if !to.codings.contains(&coding) {
+                to.codings.push(coding);
+            }
+        }
+    }
+    if let Some(types) = raw.types {
+        let is_type = |text: &str| {
+            let part = |part: &str| !part.is_empty() && part.bytes().all(is_token);
+            text.split_once('/').is_some_and(|(kind, name)| part(kind) && !kind.contains('*') && part(name))
+        };
+        for bad in types.iter().filter(|text| !is_type(text)) {
+            let node = node.get("types").unwrap_or(node);
+            let problem = Diagnostic::error("bad-value", format!("{bad:?} is no media type"));
+            let problem = problem.at(FILE, Some(node.span)).field("compression.types");
+            project.report(problem.expected("a media type such as application/json or text/*"));
+        }
+        to.types = types.into_iter().map(|text| text.to_ascii_lowercase()).collect();
+    }
+    set(&mut to.min_size, raw.min_size.map(|size| size.0));
+    set(&mut to.gzip_level, raw.gzip_level);
+    set(&mut to.brotli_level, raw.brotli_level);
+    set(&mut to.zstd_level, raw.zstd_level);
+    (raw.enabled == Some(true)).then_some(to)
 }
 
 fn telemetry(raw: raw::Telemetry, node: &Node, project: &mut Project<'_>) -> Option<plan::Telemetry> {

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "a skipped test is said")]
 
 mod budgets;
+mod compression;
 mod examples;
 mod harness;
 mod logs;

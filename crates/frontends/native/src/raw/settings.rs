@@ -33,6 +33,8 @@ pub(crate) struct SettingsFile {
     pub(crate) upstreams: BTreeMap<String, Upstream>,
     /// What plugins may reach with outbound requests.
     pub(crate) outbound: Outbound,
+    /// Response compression.
+    pub(crate) compression: Compression,
     /// Logging.
     pub(crate) log: Log,
     /// How the lines of exchanges look and where they go.
@@ -192,6 +194,41 @@ pub(crate) struct Outbound {
     pub(crate) link_local: Option<bool>,
     /// Whether loopback and private addresses may be reached. Default true.
     pub(crate) private: Option<bool>,
+}
+
+/// Response compression.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Compression {
+    /// Whether responses are compressed. Default false.
+    pub(crate) enabled: Option<bool>,
+    /// What is offered; the first one is taken of those that a client likes equally. Default `zstd`, `br`, `gzip`.
+    pub(crate) algorithms: Option<Vec<Algorithm>>,
+    /// Media types such as `application/json` or `text/*`, in place of the usual ones.
+    pub(crate) types: Option<Vec<String>>,
+    /// Shorter bodies are left alone. Default 1KiB.
+    pub(crate) min_size: Option<Size>,
+    /// Default 5.
+    #[schemars(range(min = 1, max = 9))]
+    pub(crate) gzip_level: Option<u32>,
+    /// Default 4.
+    #[schemars(range(min = 0, max = 11))]
+    pub(crate) brotli_level: Option<u32>,
+    /// Default 3.
+    #[schemars(range(min = 1, max = 19))]
+    pub(crate) zstd_level: Option<u32>,
+}
+
+/// A content coding.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Algorithm {
+    /// RFC 8878.
+    Zstd,
+    /// RFC 7932.
+    Br,
+    /// RFC 1952.
+    Gzip,
 }
 
 /// Logging.

@@ -237,6 +237,12 @@ impl State {
         *self.access_file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
     }
 
+    /// Writes to the access log's file that failed; `None` when it has none.
+    pub(crate) fn failed_writes(&self) -> Option<u64> {
+        let file = self.access_file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.as_ref().map(|file| file.failed())
+    }
+
     /// Opens log files anew, which may have been moved away.
     pub(crate) fn reopen_files(&self) {
         let file = self.access_file.lock().unwrap_or_else(PoisonError::into_inner).clone();

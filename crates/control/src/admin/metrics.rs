@@ -138,6 +138,11 @@ fn tls(out: &mut String, metrics: &Metrics, tls: Option<&TlsStatus>) {
 }
 
 fn process(out: &mut String, state: &State, deployments: &Deployments) {
+    if let Some(failed) = state.failed_writes() {
+        let name = "polygate_access_log_write_errors_total";
+        family(out, name, "counter", "Writes to the access log's file that failed.");
+        sample(out, name, "", failed);
+    }
     let spans = |count: &AtomicU64| count.load(Ordering::Relaxed);
     family(out, "polygate_spans_total", "counter", "Spans by what became of them.");
     sample(out, "polygate_spans_total", &labels(&[("outcome", "exported")]), spans(&state.spans.exported));

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes that are gathered before they are written.
@@ -13,6 +14,8 @@ pub(crate) struct Output {
     writer: Mutex<Box<dyn Write + Send>>,
     /// The file that it writes to.
     path: Option<PathBuf>,
+    /// Writes that failed, with what they should have written.
+    failed: AtomicU64,
 }
 
 impl Output {
@@ -27,7 +30,11 @@ impl Output {
     /// When it cannot be opened.
     pub(crate) fn file(path: &Path) -> io::Result<Self> {
         let file = io::BufWriter::with_capacity(BUFFER, open(path)?);
-        Ok(Self { writer: Mutex::new(Box::new(file)), path: Some(path.to_owned()) })
+        Ok(Self {
+            writer: Mutex::new(Box::new(file)),
+            path: Some(path.to_owned()),
+            failed: AtomicU64::new(0),
+        })
     }
 
     /// Opens its file anew, which may have been moved away.
@@ -46,19 +53,30 @@ impl Output {
 
     /// Any writer.
     pub(crate) fn to(writer: impl Write + Send + 'static) -> Self {
-        Self { writer: Mutex::new(Box::new(writer)), path: None }
+        Self { writer: Mutex::new(Box::new(writer)), path: None, failed: AtomicU64::new(0) }
     }
 
-    /// Writes. A reader that went away is no reason to stop serving.
+    /// Writes. A reader that went away, or a full disk, is no reason to stop serving: it is counted.
     pub(crate) fn write(&self, text: &str) {
         if !text.is_empty() {
-            let _ = self.writer.lock().unwrap_or_else(PoisonError::into_inner).write_all(text.as_bytes());
+            self.count(self.writer.lock().unwrap_or_else(PoisonError::into_inner).write_all(text.as_bytes()));
         }
     }
 
     /// Hands on what is buffered.
     pub(crate) fn flush(&self) {
-        let _ = self.writer.lock().unwrap_or_else(PoisonError::into_inner).flush();
+        self.count(self.writer.lock().unwrap_or_else(PoisonError::into_inner).flush());
+    }
+
+    fn count(&self, written: io::Result<()>) {
+        if written.is_err() {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes that failed.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Writes and flushes.

@@ -39,6 +39,7 @@ format = "$status $method $path ?$query ${request.user-agent} ${request.authoriz
     gateway.wait(|| (read("access.log") == line).then_some(()), "the line in the new file");
     assert_eq!(read("access.log.1"), expected);
     assert!(!gateway.output().contains("\"access\""), "{}", gateway.output());
+    assert!(gateway.admin_text("/metrics").contains("polygate_access_log_write_errors_total 0\n"));
 }
 
 #[test]
@@ -80,4 +81,26 @@ fn the_log_level_changes_while_running() {
     assert_eq!(gateway.get("/").status, 200);
     let output = gateway.await_output("in detail");
     assert_eq!(output.matches("in detail").count(), 1, "{output}");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_said_at_start_and_counted_later() {
+    let project = project("[access-log]\nfile = \"no/such/folder/access.log\"\n");
+    let output =
+        crate::harness::polygate().arg("run").arg(project.root()).args(["--listen", "0"]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("no/such/folder/access.log"), "{error}");
+    // The disk is always full here.
+    if !std::path::Path::new("/dev/full").exists() {
+        return crate::harness::skip("logs::a_log_that_cannot_be_written", "there is no /dev/full");
+    }
+    project.write("polygate.toml", "[access-log]\nfile = \"/dev/full\"\n");
+    let gateway = project.run();
+    assert_eq!(gateway.get("/").status, 200);
+    let counted = || {
+        let metrics = gateway.admin_text("/metrics");
+        let line = metrics.lines().find(|line| line.starts_with("polygate_access_log_write_errors_total"));
+        line.is_some_and(|line| !line.ends_with(" 0"))
+    };
+    gateway.wait(|| counted().then_some(()), "the count");
 }

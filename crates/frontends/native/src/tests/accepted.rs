@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use polygate_pipeline::{ByteSize, OnFailure, Role};
-use polygate_plan::{AccessLog, ForwardTo, Handler, LogFormat, Plan};
+use polygate_pipeline::{ByteSize, LogLevel, OnFailure, Role};
+use polygate_plan::{
+    AccessFormat, AccessLog, Coding, ForwardTo, Handler, LineTemplate, LogFormat, OtlpProtocol, Plan,
+};
 use serde_json::json;
 
 use super::{built_in, get, loaded, routes, shown};
@@ -132,6 +134,7 @@ fn settings_are_read() {
         workers = 3
         trusted-proxies = ["10.0.0.1", "::1"]
         request-id-header = "x-rid"
+        upgrade-socket = "run/upgrade.sock"
         [admin]
         address = false
         [limits]
@@ -140,6 +143,7 @@ fn settings_are_read() {
         header-fields = 9
         [timeouts]
         head = "1s"
+        ready-delay = "5s"
         drain = "2m"
         [budget]
         cpu = "7ms"
@@ -156,6 +160,22 @@ fn settings_are_read() {
         format = "json"
         access = "errors"
         xray-sample = 10
+        level = "warn"
+        [access-log]
+        format = "combined"
+        file = "logs/access.log"
+        sample = 50
+        [compression]
+        enabled = true
+        algorithms = ["br", "gzip", "br"]
+        types = ["Text/*", "application/json"]
+        min-size = 0
+        brotli-level = 11
+        [telemetry]
+        endpoint = "https://collector.example:4317"
+        protocol = "grpc"
+        sample = 0.25
+        trust-parents = false
         [dev]
         echo = "127.0.0.1:9010"
     "#;
@@ -176,6 +196,31 @@ fn settings_are_read() {
         (Some(LogFormat::Json), AccessLog::Errors, Some(10))
     );
     assert_eq!(s.dev_echo.unwrap().port(), 9010);
+    let access = &s.log.access;
+    assert_eq!((access.format.as_ref(), access.sample), (Some(&combined()), 50));
+    assert_eq!(access.file.as_deref(), Some(plan.root.join("logs/access.log").as_path()));
+    assert_eq!(s.log.level, Some(LogLevel::Warn));
+    assert_eq!(s.listen.upgrade_socket.as_deref(), Some(plan.root.join("run/upgrade.sock").as_path()));
+    assert_eq!(s.timeouts.ready_delay, Duration::from_secs(5));
+    let compression = s.compression.as_ref().unwrap();
+    assert_eq!(compression.codings, [Coding::Brotli, Coding::Gzip]);
+    assert_eq!((compression.level(Coding::Brotli), compression.level(Coding::Gzip)), (11, 5));
+    assert!(compression.takes(b"text/x") && compression.min_size == ByteSize(0));
+    let telemetry = s.telemetry.as_ref().unwrap();
+    assert_eq!((telemetry.endpoint.port(), telemetry.protocol), (4317, OtlpProtocol::Grpc));
+    assert_eq!((telemetry.sample, telemetry.trust_parents), (0.25, false));
+}
+
+fn combined() -> AccessFormat {
+    AccessFormat::Line(LineTemplate::combined())
+}
+
+#[test]
+fn nothing_is_traced_or_compressed_unless_asked_for() {
+    let text = routes(&[("/", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let settings = "[compression]\nmin-size = \"2KiB\"\n[telemetry]\nsample = 1\n";
+    let plan = plan(&[("config/a.oas.json", text.as_str()), ("polygate.toml", settings)], &[]);
+    assert_eq!((plan.settings.compression, plan.settings.telemetry), (None, None));
 }
 
 #[test]

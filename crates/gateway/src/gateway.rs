@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -61,6 +61,7 @@ pub struct Gateway {
 
 struct Handle {
     commands: tokio::sync::mpsc::UnboundedSender<Command>,
+    pings: tokio::sync::mpsc::UnboundedSender<Sender<()>>,
     metrics: WorkerMetrics,
     /// Until it is joined.
     thread: Mutex<Option<JoinHandle<u64>>>,
@@ -109,10 +110,12 @@ impl Gateway {
         for (number, listeners) in listeners.into_iter().enumerate() {
             let metrics = WorkerMetrics::default();
             let (commands, receiver) = tokio::sync::mpsc::unbounded_channel();
+            let (pings, pinged) = tokio::sync::mpsc::unbounded_channel();
             let worker = Worker {
                 number,
                 listeners,
                 tls_listeners: tls_listeners.pop().unwrap_or_default(),
+                pings: pinged,
                 events: events.clone(),
                 metrics: metrics.clone(),
                 xray_sample: options.xray_sample,
@@ -123,7 +126,7 @@ impl Gateway {
                 .name(format!("worker-{number}"))
                 .spawn(move || worker.run(receiver))
                 .map_err(StartError::Worker)?;
-            workers.push(Handle { commands, metrics, thread: Mutex::new(Some(thread)) });
+            workers.push(Handle { commands, pings, metrics, thread: Mutex::new(Some(thread)) });
         }
         let (tls, sockets, receiver) = (Keeper::default(), Mutex::new(sockets), Mutex::new(Some(receiver)));
         let traces = Mutex::new(traces);
@@ -242,7 +245,7 @@ impl Gateway {
         let end = Instant::now() + patience;
         let (reply, answers) = std::sync::mpsc::channel();
         for worker in &self.workers {
-            if worker.commands.send(Command::Ping(reply.clone())).is_err() {
+            if worker.pings.send(reply.clone()).is_err() {
                 return false;
             }
         }

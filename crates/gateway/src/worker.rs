@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use polygate_pipeline::{Diagnostic, Services};
@@ -31,8 +32,6 @@ pub(crate) enum Command {
     Secure(Arc<Acceptor>),
     /// Stop, waiting so long for running exchanges.
     Stop(Duration),
-    /// Answer, to show that the event loop turns.
-    Ping(std::sync::mpsc::Sender<()>),
 }
 
 /// What a worker's thread is started with.
@@ -42,6 +41,8 @@ pub(crate) struct Worker {
     pub(crate) listeners: Vec<TcpListener>,
     /// Those for TLS.
     pub(crate) tls_listeners: Vec<TcpListener>,
+    /// Each is answered at once, to show that the event loop turns; commands may take their time.
+    pub(crate) pings: UnboundedReceiver<Sender<()>>,
     pub(crate) events: Events,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) xray_sample: u32,
@@ -79,6 +80,13 @@ impl Worker {
         let mut prepared: Option<Live> = None;
         let (mut listeners, mut tls_listeners) = (self.listeners, self.tls_listeners);
         let mut secure: Option<Secure> = None;
+        let mut pings = self.pings;
+        tokio::task::spawn_local(async move {
+            while let Some(reply) = pings.recv().await {
+                // Whoever asked may have lost patience.
+                let _ = reply.send(());
+            }
+        });
         let mut vitals = tokio::time::interval(VITALS_EVERY);
         vitals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let grace = loop {
@@ -137,8 +145,6 @@ impl Worker {
                     Some(secure) => secure.replace(acceptor),
                     None => secure = Some(Secure::new(acceptor)),
                 },
-                // Whoever asked may have lost patience.
-                Some(Command::Ping(reply)) => drop(reply.send(())),
                 Some(Command::Stop(grace)) => break grace,
                 None => break Duration::ZERO,
             }

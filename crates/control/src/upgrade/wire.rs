@@ -18,6 +18,13 @@ const MAX_LINE: usize = 64 << 10;
 /// Descriptors in one message; the kernel takes 253 at most.
 const BATCH: usize = 64;
 
+/// Descriptors that come are not handed on to programs that we start; where the kernel cannot see to that, it is done
+/// afterwards.
+#[cfg(not(target_vendor = "apple"))]
+const FLAGS: RecvFlags = RecvFlags::CMSG_CLOEXEC;
+#[cfg(target_vendor = "apple")]
+const FLAGS: RecvFlags = RecvFlags::empty();
+
 /// One connection of two processes.
 pub(super) struct Wire(UnixStream);
 
@@ -81,11 +88,15 @@ impl Wire {
             let mut rights = RecvAncillaryBuffer::new(&mut space);
             let mut byte = [0];
             let mut into = [IoSliceMut::new(&mut byte)];
-            let got = recvmsg(&self.0, &mut into, &mut rights, RecvFlags::CMSG_CLOEXEC)?;
+            let got = recvmsg(&self.0, &mut into, &mut rights, FLAGS)?;
             let before = sockets.len();
             for message in rights.drain() {
                 if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                    sockets.extend(descriptors.map(|descriptor: OwnedFd| TcpListener::from(descriptor)));
+                    sockets.extend(descriptors.map(|descriptor: OwnedFd| {
+                        #[cfg(target_vendor = "apple")]
+                        let _ = rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC);
+                        TcpListener::from(descriptor)
+                    }));
                 }
             }
             if got.bytes == 0 || sockets.len() == before {

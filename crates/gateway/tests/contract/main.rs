@@ -36,6 +36,11 @@ fn policy(module: &str, role: Role, on_failure: OnFailure) -> Policy {
 }
 
 fn house(layers: &[&str], on_failure: OnFailure) -> House {
+    house_on(Inherited::default(), layers, on_failure)
+}
+
+/// The same on these sockets.
+fn house_on(mut inherited: Inherited, layers: &[&str], on_failure: OnFailure) -> House {
     let mut policies: Vec<_> =
         layers.iter().map(|module| policy(module, Role::Inbound, on_failure)).collect();
     policies.push(policy("echo", Role::Handler, OnFailure::Closed));
@@ -76,7 +81,7 @@ fn house(layers: &[&str], on_failure: OnFailure) -> House {
         log_level: LogThreshold::new(LogLevel::Debug),
         tracing: None,
     };
-    House { gateway: Gateway::start(&options, &mut Inherited::default(), deployment).unwrap() }
+    House { gateway: Gateway::start(&options, &mut inherited, deployment).unwrap() }
 }
 
 impl House {
@@ -198,4 +203,36 @@ fn a_layer_that_never_answers_is_ended_by_its_wall_time() {
     let reply = house.post("x");
     assert_eq!(reply.status, 504);
     assert_eq!(house.xray().reason.as_str(), "policy_timeout");
+}
+
+#[test]
+fn a_worker_whose_event_loop_stands_still_does_not_answer() {
+    let house = house(&["hog"], OnFailure::Closed);
+    assert!(house.gateway.answers(Duration::from_secs(10)));
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| house.post("x").status);
+        while house.gateway.metrics().running == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(!house.gateway.answers(Duration::from_millis(100)));
+        assert_eq!(busy.join().unwrap(), 200);
+    });
+    assert!(house.gateway.answers(Duration::from_secs(10)));
+}
+
+#[test]
+fn another_gateway_goes_on_with_the_sockets_of_one_that_stops() {
+    let first = house(&[], OnFailure::Closed);
+    let address = first.gateway.address();
+    let sockets = first.gateway.sockets().unwrap();
+    let sockets = sockets.into_iter().map(|(name, socket)| (name.to_owned(), socket)).collect();
+    assert_eq!(first.gateway.stop(Duration::from_secs(10)), 0);
+    assert!(first.gateway.sockets().is_err());
+    // Nobody serves: connections wait in the backlog.
+    let waiting = std::thread::spawn(move || {
+        request(address, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi")
+    });
+    let second = house_on(Inherited::new(sockets), &[], OnFailure::Closed);
+    assert_eq!(second.gateway.address(), address);
+    assert_eq!(&*waiting.join().unwrap().body, "hi");
 }

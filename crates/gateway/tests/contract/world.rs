@@ -53,6 +53,7 @@ impl Instance for Live {
             "fail" => Rc::new(Fail),
             "fail-late" => Rc::new(FailLate),
             "stuck" => Rc::new(Stuck),
+            "hog" => Rc::new(Hog),
             "echo" => Rc::new(Echo),
             other => return Err(Box::new(Diagnostic::error("unknown-plugin", other))),
         })
@@ -217,5 +218,15 @@ impl Layer for Stuck {
             polled.set(polled.get() + 1);
             Poll::Pending
         }))
+    }
+}
+
+/// Keeps the whole worker busy for a while, as no layer may.
+struct Hog;
+
+impl Layer for Hog {
+    fn handle<'a>(&'a self, request: Request, exchange: &'a Exchange, next: Next<'a>) -> Handled<'a> {
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        next.run(request, exchange)
     }
 }

@@ -167,18 +167,24 @@ fn keep_asking(address: SocketAddr, over: &AtomicBool) -> u64 {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut served = 0;
+    let (mut served, mut answered) = (0, Instant::now());
     while !over.load(Ordering::Relaxed) {
-        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        let sent = stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        // Whoever lets a connection idle on for too long finds it closed, as ever; a busy machine may do that to us.
+        let late = answered.elapsed() > Duration::from_millis(250);
         let (mut head, mut closes) = (String::new(), false);
         while !head.ends_with("\r\n\r\n") {
-            assert!(reader.read_line(&mut head).unwrap() > 0, "closed in the middle of a request: {head:?}");
+            let read = if sent.is_ok() { reader.read_line(&mut head).unwrap_or(0) } else { 0 };
+            if read == 0 && head.is_empty() && late {
+                return served;
+            }
+            assert!(read > 0, "closed in the middle of a request: {head:?}");
         }
         closes |= head.to_ascii_lowercase().contains("connection: close");
         let mut body = [0; 4];
         reader.read_exact(&mut body).unwrap();
         assert!(head.starts_with("HTTP/1.1 200") && body == *b"here", "{head}");
-        served += 1;
+        (served, answered) = (served + 1, Instant::now());
         if closes {
             break;
         }
@@ -201,8 +207,9 @@ fn a_new_process_that_does_not_get_ready_changes_nothing() {
     project.write("modules/main.ts", &MODULE.replace("here", "there"));
     let output = upgrade(&socket);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(family.get("/").ends_with("there"));
+    // The old process may still take the very next connections; once it has ended, all reach the new one.
     family.line("\"stopped\"");
+    assert!(family.get("/").ends_with("there"));
 }
 
 #[test]

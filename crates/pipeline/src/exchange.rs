@@ -16,6 +16,9 @@ use smallvec::SmallVec;
 use crate::xray::Xray;
 use crate::{Failure, LogLevel, LogLine, Reason, Services, StepRecord, Target, Tls, Trace, Version};
 
+/// A world's own state of an exchange: one world is usual.
+type Extension = (TypeId, Rc<dyn Any>);
+
 /// A request's id: a version 4 UUID in its 36-character form, or what a trusted client sent in its place.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId {
@@ -140,7 +143,7 @@ struct Inner {
     params: RefCell<Vec<(Arc<str>, String)>>,
     identity: RefCell<Option<Rc<Identity>>>,
     metadata: RefCell<BTreeMap<&'static str, serde_json::Map<String, serde_json::Value>>>,
-    extensions: RefCell<SmallVec<[(TypeId, Rc<dyn Any>); 1]>>,
+    extensions: RefCell<SmallVec<[Extension; 1]>>,
     upstream_target: RefCell<Option<Target>>,
     upstream: RefCell<Option<Rc<str>>>,
     failure: RefCell<Option<Failure>>,

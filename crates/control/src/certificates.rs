@@ -51,7 +51,7 @@ impl CertificateWatch {
         Ok(Self { signals: sender })
     }
 
-    /// Watches these files and no others.
+    /// Watches these files and no others, and says once that they may have changed.
     pub(crate) fn watch(&self, files: Vec<PathBuf>) {
         // Its thread ends with the last watch only.
         let _ = self.signals.send(Signal::Files(files));
@@ -79,6 +79,8 @@ fn run(signals: &Receiver<Signal>, events: Sender<Signal>, mut changed: impl FnM
             Ok(Signal::Files(new)) => {
                 files = new;
                 folders.update(&files);
+                // What changed between their reading and this has left no sign.
+                changed();
             }
             Ok(Signal::Event) => {
                 if !settle(signals, &mut files) {
@@ -197,17 +199,10 @@ mod tests {
             std::fs::write(self.path(name), name).unwrap();
         }
 
-        /// Watches a file, and waits until the watch is there: until a change beside it is heard.
+        /// Watches a file, and waits until the watch is there.
         fn watch(&self, name: &str) {
             self.watch.watch(vec![self.path(name)]);
-            let beside = self.path(name).with_file_name("beside");
-            loop {
-                std::fs::write(&beside, "x").unwrap();
-                if self.changes.recv_timeout(Duration::from_millis(300)).is_ok() {
-                    break;
-                }
-            }
-            while self.changes.recv_timeout(Duration::from_millis(300)).is_ok() {}
+            self.changes.recv_timeout(Duration::from_secs(10)).expect("the watch is there");
         }
 
         fn hears(&self, change: impl FnOnce()) {

@@ -251,3 +251,45 @@ pub(crate) fn poll_write_all<S: AsyncWrite + Unpin>(
     // Needed by TLS; nothing for a plain socket.
     Pin::new(stream).poll_flush(cx)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use polygate_http1::Framing;
+
+    use super::*;
+
+    /// Takes all at once, as encryption does, and gets rid of it later.
+    struct Encrypting {
+        flushed: bool,
+    }
+
+    impl AsyncWrite for Encrypting {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.flushed { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_waits_in_the_encryption_is_not_out() {
+        let mut transfer =
+            Transfer::new(Outbox::new(), Encoder::new(Framing::Length(5)), Body::full(&b"hello"[..]));
+        let (mut stream, mut cx) = (Encrypting { flushed: false }, Context::from_waker(Waker::noop()));
+        for _ in 0..3 {
+            assert!(transfer.poll(&mut stream, &mut cx).is_pending());
+            assert!(transfer.outbox.is_empty() && !transfer.is_idle() && transfer.stalled().is_some());
+        }
+        stream.flushed = true;
+        assert!(matches!(transfer.poll(&mut stream, &mut cx), Poll::Ready(Ok(()))));
+        assert!(transfer.is_idle() && transfer.stalled().is_none());
+    }
+}

@@ -224,11 +224,11 @@ fn certificates_are_replaced_while_clients_come() {
                 }
             });
         }
+        let _over = Over(&over);
         for count in 1..=8 {
             house.issue("0", &["a.test", &format!("n{count}.test"), "127.0.0.1"]);
             gateway.wait(|| (refreshes() >= count).then_some(()), "the new certificate");
         }
-        over.store(true, Ordering::Relaxed);
     });
     assert!(served.load(Ordering::Relaxed) > 8);
     let status = gateway.admin("/status");
@@ -267,6 +267,15 @@ fn bad_certificates_are_refused_and_the_old_ones_serve_on() {
     assert!(serves());
     assert_eq!(kept.get(), 200, "the old connection lives");
     assert!(gateway.admin_text("/metrics").contains("polygate_certificates_stale 0"));
+}
+
+/// Ends the clients when a test ends, also when it fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A connection to `a.test`, without a session to resume.

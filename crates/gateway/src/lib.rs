@@ -13,6 +13,7 @@ mod deployment;
 mod downstream;
 mod events;
 mod forward;
+mod forwarded;
 mod gateway;
 mod limit;
 mod listen;

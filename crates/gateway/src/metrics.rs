@@ -115,6 +115,8 @@ pub struct Metrics {
     pub accepted: u64,
     /// Connections that were refused because a worker had too many.
     pub refused: u64,
+    /// Connections that were closed because a trusted proxy did not begin them with a good PROXY header in time.
+    pub proxy_headers_refused: u64,
     /// TLS handshakes with clients.
     pub handshakes: HandshakeMetrics,
     /// Exchanges that run now.
@@ -148,6 +150,7 @@ impl Metrics {
         self.connections += other.connections;
         self.accepted += other.accepted;
         self.refused += other.refused;
+        self.proxy_headers_refused += other.proxy_headers_refused;
         self.handshakes.add(&other.handshakes);
         self.running += other.running;
         self.plugin_memory += other.plugin_memory;

@@ -1,6 +1,7 @@
 //! The exchange on a worker: from a request that was read to a response that can be sent, and its record.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,6 +14,7 @@ use polygate_pipeline::{
 use crate::access::Captured;
 use crate::compress;
 use crate::events::{Event, Events};
+use crate::forwarded;
 use crate::live::Live;
 use crate::metrics::WorkerMetrics;
 use crate::path::is_ambiguous;
@@ -141,7 +143,7 @@ impl Server {
         let route = &live.routes[found.route];
         track.route = Some(found.route);
         track.exchange.set_route(route.info.clone(), found.params);
-        forwarded(&mut request, &track.exchange, &settings.listen.request_id_header);
+        forwarded::tell(&mut request, &track.exchange, &settings.listen.request_id_header);
         route.chain.run(request, &track.exchange).await
     }
 }
@@ -158,14 +160,20 @@ struct Head {
 impl Service for Server {
     type Finish = Track;
 
+    fn is_introduced(&self, peer: IpAddr) -> bool {
+        let live = self.0.live.borrow();
+        let listen = &live.deployment.plan().settings.listen;
+        listen.proxy_protocol && listen.trusted_proxies.contain(peer)
+    }
+
     async fn call(&self, mut request: Request, mut client: Client) -> (Response, Track) {
         let live = self.live();
         let listen = &live.deployment.plan().settings.listen;
-        let trusted = listen.trusted_proxies.contains(&client.ip);
+        let trusted = listen.trusted_proxies.contain(client.ip);
         let mut id = None;
         if trusted {
             id = request.headers.get(&listen.request_id_header).and_then(RequestId::from_text);
-            client.ip = forwarded_client(&request, &listen.trusted_proxies).unwrap_or(client.ip);
+            client.ip = forwarded::client(&request, &listen.trusted_proxies).unwrap_or(client.ip);
         } else {
             // A client must not be able to claim who it is.
             for name in
@@ -343,42 +351,6 @@ impl Drop for Track {
     }
 }
 
-/// Tells the upstream who asked, through which scheme and for which host.
-fn forwarded(request: &mut Request, exchange: &Exchange, request_id_header: &str) {
-    let headers = &mut request.headers;
-    let client = exchange.client();
-    let ip = client.peer.ip().to_string();
-    let chain = match headers.known(Known::XForwardedFor) {
-        Some(before) => [before, b", ", ip.as_bytes()].concat(),
-        None => ip.into_bytes(),
-    };
-    let proto = if client.tls.is_some() { "https" } else { "http" };
-    // All of these names are constant or checked, and the values come from parsed parts.
-    let _ = headers.set("x-forwarded-for", &chain);
-    if headers.known(Known::XForwardedProto).is_none() {
-        let _ = headers.append("x-forwarded-proto", proto.as_bytes());
-    }
-    if headers.known(Known::XForwardedHost).is_none() && !request.target.authority().is_empty() {
-        let _ = headers.append("x-forwarded-host", request.target.authority().as_bytes());
-    }
-    let _ = headers.set(request_id_header, exchange.id().as_str().as_bytes());
-}
-
-/// The client as trusted proxies say: from the right, the first address of `X-Forwarded-For` that is not one of
-/// theirs. What stands further left is what a client claims; it is not looked at.
-fn forwarded_client(request: &Request, trusted: &[std::net::IpAddr]) -> Option<std::net::IpAddr> {
-    let values: Vec<&[u8]> = request.headers.all_known(Known::XForwardedFor).collect();
-    for value in values.into_iter().rev() {
-        for address in std::str::from_utf8(value).ok()?.rsplit(',') {
-            let address = address.trim().parse().ok()?;
-            if !trusted.contains(&address) {
-                return Some(address);
-            }
-        }
-    }
-    None
-}
-
 /// Whether the method is one that is commonly registered; others are answered with 501.
 pub fn is_registered(method: &Method) -> bool {
     matches!(
@@ -392,21 +364,4 @@ pub fn is_registered(method: &Method) -> bool {
             | Method::OPTIONS
             | Method::TRACE
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_client_is_read_from_the_right() {
-        let mut request = Request::new(Method::GET, Target::default());
-        let proxies = ["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
-        let client = |request: &Request| forwarded_client(request, &proxies).map(|ip| ip.to_string());
-        assert_eq!(client(&request), None);
-        request.headers.append("x-forwarded-for", b"garbled, 192.0.2.7, 198.51.100.1, 10.0.0.2").unwrap();
-        assert_eq!(client(&request).as_deref(), Some("198.51.100.1"));
-        request.headers.append("X-Forwarded-For", b"nonsense").unwrap();
-        assert_eq!(client(&request), None, "what a trusted proxy wrote cannot be read");
-    }
 }

@@ -1,11 +1,16 @@
 //! What a connection asks of the gateway: an answer to each request, and to be told how it went.
 
+use std::net::IpAddr;
+
 use polygate_pipeline::{Client, Failure, Method, Request, Response, Target};
 
 /// Answers the requests of connections.
 pub(crate) trait Service: 'static {
     /// Told how the exchange went. Dropped unused, it counts as a client that went away.
     type Finish: Finish;
+
+    /// Whether a connection of `peer` begins with a header of the PROXY protocol.
+    fn is_introduced(&self, peer: IpAddr) -> bool;
 
     /// Answers a request. Does not fail: a failure is an error response already. Dropping the future means that the
     /// client went away.

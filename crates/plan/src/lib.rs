@@ -5,6 +5,7 @@
 
 mod access_log;
 mod compression;
+mod network;
 mod pattern;
 mod settings;
 mod template;
@@ -21,6 +22,7 @@ pub use access_log::{
     AccessFormat, AccessLog, AccessLogSettings, LineError, LinePiece, LineTemplate, Variable,
 };
 pub use compression::{Coding, Compression};
+pub use network::Networks;
 pub use pattern::{InvalidPattern, Params, Part, PathPattern, Segment};
 pub use settings::{
     Connection, Limits, Listen, LogFormat, LogSettings, OtlpProtocol, Outbound, Settings, Telemetry,

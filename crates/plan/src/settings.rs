@@ -1,14 +1,12 @@
 //! Settings of the whole gateway, with their defaults.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use polygate_pipeline::{Budget, ByteSize, LogLevel, Target};
 
-use crate::{AccessLogSettings, Compression};
-
-use crate::Tls;
+use crate::{AccessLogSettings, Compression, Networks, Tls};
 
 /// What is not per route.
 #[derive(Debug, Clone, Default)]
@@ -50,8 +48,10 @@ pub struct Listen {
     pub admin: Option<SocketAddr>,
     /// Worker threads; `None` means one a core.
     pub workers: Option<usize>,
-    /// Proxies whose `X-Forwarded-*` and request id are believed. Default none.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Proxies whose `X-Forwarded-*`, request id and PROXY headers are believed. Default none.
+    pub trusted_proxies: Networks,
+    /// Whether connections of trusted proxies begin with a header of the PROXY protocol. Default false.
+    pub proxy_protocol: bool,
     /// The header that carries the request id, in and out. Default `x-request-id`.
     pub request_id_header: String,
     /// The unix socket at which a new process of `run` asks for the listening sockets; `None` means that it cannot.
@@ -65,7 +65,8 @@ impl Default for Listen {
             tls_address: None,
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 8081))),
             workers: None,
-            trusted_proxies: Vec::new(),
+            trusted_proxies: Networks::default(),
+            proxy_protocol: false,
             request_id_header: "x-request-id".to_owned(),
             upgrade_socket: None,
         }
@@ -111,6 +112,8 @@ impl Default for Limits {
 /// How long clients may take, and how long a stop waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
+    /// From a connection's beginning to the end of its PROXY header. Default 5 s.
+    pub proxy_header: Duration,
     /// From a connection's beginning to the end of its TLS handshake. Default 10 s.
     pub handshake: Duration,
     /// From a connection's or request's first byte to its whole head. Default 10 s.
@@ -130,6 +133,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            proxy_header: Duration::from_secs(5),
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             body: Duration::from_secs(30),

@@ -75,6 +75,12 @@ fn gateway(out: &mut String, metrics: &Metrics) {
             metrics.refused,
         ),
         (
+            "polygate_proxy_headers_refused_total",
+            "counter",
+            "Connections of trusted proxies that were closed for want of a good PROXY header.",
+            metrics.proxy_headers_refused,
+        ),
+        (
             "polygate_plugin_memory_bytes",
             "gauge",
             "Memory of the plugins' virtual machines.",

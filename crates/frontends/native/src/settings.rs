@@ -44,7 +44,14 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     set(&mut listen.address, file.listen.address.map(|address| address.0));
     listen.tls_address = file.listen.tls_address.map(|address| address.0);
     listen.workers = file.listen.workers;
-    listen.trusted_proxies = file.listen.trusted_proxies.iter().map(|ip| ip.0).collect();
+    listen.trusted_proxies = file.listen.trusted_proxies.iter().map(|network| network.0).collect();
+    set(&mut listen.proxy_protocol, file.listen.proxy_protocol);
+    if listen.proxy_protocol && listen.trusted_proxies.is_empty() {
+        let node = tree.get("listen").and_then(|listen| listen.get("proxy-protocol"));
+        let problem = Diagnostic::error("missing-field", "no proxy is trusted to speak the PROXY protocol");
+        let problem = problem.at(FILE, node.map(|node| node.span)).field("listen.trusted-proxies");
+        project.report(problem.expected("trusted-proxies = [\"10.0.0.0/8\"] in [listen]"));
+    }
     if let Some(name) = file.listen.request_id_header {
         if name.is_empty() || !name.bytes().all(is_token) {
             let node = tree.get("listen").and_then(|listen| listen.get("request-id-header"));
@@ -64,6 +71,7 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     }
     apply_limits(&mut settings.limits, &file.limits);
     let (to, from) = (&mut settings.timeouts, &file.timeouts);
+    set(&mut to.proxy_header, from.proxy_header.map(|d| d.0));
     set(&mut to.handshake, from.handshake.map(|d| d.0));
     set(&mut to.head, from.head.map(|d| d.0));
     set(&mut to.body, from.body.map(|d| d.0));

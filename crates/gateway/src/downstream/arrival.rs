@@ -1,5 +1,5 @@
-//! From an accepted socket to a connection that requests can be read from: the TLS handshake, within its time and its
-//! cap, and the protocol that was agreed on in it.
+//! From an accepted socket to a connection that requests can be read from: the header of the PROXY protocol, the TLS
+//! handshake, each within its time, and the protocol that was agreed on.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -13,6 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::proxy::{self, NoHeader};
 use super::stop::Open;
 use super::transport::Transport;
 use super::{Common, connection};
@@ -69,24 +70,24 @@ impl Drop for UnderWay {
 
 /// Serves a socket of the cleartext listener to its end.
 pub(super) async fn plain<S: Service>(
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     common: Rc<Common<S>>,
     open: Open,
 ) {
-    let Some(client) = greet(&stream, peer) else { return };
+    let Some(client) = greet(&mut stream, peer, &common).await else { return };
     connection::serve(Transport::Plain(stream), client, common, open).await;
 }
 
 /// Serves a socket of the listener for TLS to its end.
 pub(super) async fn encrypted<S: Service>(
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     secure: Secure,
     common: Rc<Common<S>>,
     open: Open,
 ) {
-    let Some(mut client) = greet(&stream, peer) else { return };
+    let Some(mut client) = greet(&mut stream, peer, &common).await else { return };
     let Some(under_way) = secure.begin(common.handshakes) else {
         common.metrics.with(|metrics| metrics.handshakes.refused += 1);
         return;
@@ -116,11 +117,34 @@ pub(super) async fn encrypted<S: Service>(
     connection::serve(transport, client, common, open).await;
 }
 
-/// What is known of a client by its socket.
-fn greet(stream: &TcpStream, peer: SocketAddr) -> Option<Client> {
-    let local = stream.local_addr().ok()?;
+/// What is known of a client by its socket, or by what the proxy before it says.
+async fn greet<S: Service>(
+    stream: &mut TcpStream,
+    mut peer: SocketAddr,
+    common: &Common<S>,
+) -> Option<Client> {
+    let mut local = stream.local_addr().ok()?;
     // Responses leave in as few writes as they can; waiting for acknowledgements only delays them.
     let _ = stream.set_nodelay(true);
+    if common.service.is_introduced(peer.ip()) {
+        // Boxed: of connections that come without, none has to hold the room for it.
+        let header = Box::pin(timeout(common.timeouts.proxy_header, proxy::read(stream)));
+        let refused = match header.await {
+            Ok(Ok(None)) => None,
+            Ok(Ok(Some(ends))) => {
+                (peer, local) = (ends.source, ends.destination);
+                None
+            }
+            Ok(Err(NoHeader::Closed)) => return None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(late) => Some(late.to_string()),
+        };
+        if let Some(error) = refused {
+            common.metrics.with(|metrics| metrics.proxy_headers_refused += 1);
+            tracing::debug!(%peer, error, "no PROXY header");
+            return None;
+        }
+    }
     Some(Client { ip: peer.ip().to_canonical(), peer, local, tls: None })
 }
 

@@ -4,6 +4,7 @@ mod arrival;
 mod body;
 mod connection;
 mod date;
+mod proxy;
 mod state;
 mod stop;
 mod transport;

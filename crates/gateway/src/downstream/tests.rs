@@ -21,6 +21,7 @@ pub(super) struct Fake {
     handler: Handler,
     ends: Ends,
     dropped: Rc<Cell<usize>>,
+    introduced: bool,
 }
 
 impl Fake {
@@ -30,7 +31,12 @@ impl Fake {
             let response = answer(request, client);
             Box::pin(async { response })
         });
-        Self { handler, ends: Ends::default(), dropped: Rc::default() }
+        Self { handler, ends: Ends::default(), dropped: Rc::default(), introduced: false }
+    }
+
+    /// The same behind a proxy that says whose each connection is.
+    pub(super) fn introduced(self) -> Self {
+        Self { introduced: true, ..self }
     }
 }
 
@@ -53,6 +59,10 @@ impl Drop for Guard {
 
 impl Service for Fake {
     type Finish = Recorder;
+
+    fn is_introduced(&self, _peer: std::net::IpAddr) -> bool {
+        self.introduced
+    }
 
     async fn call(&self, request: Request, client: Client) -> (Response, Recorder) {
         let mut guard = Guard(self.dropped.clone(), false);
@@ -86,7 +96,7 @@ where
     let (stop, metrics, ends) = (Stop::default(), WorkerMetrics::default(), Ends::default());
     let dropped = Rc::new(Cell::new(0));
     let handler: Handler = Rc::new(move |request, _| Box::pin(handler(request)));
-    let service = Fake { handler, ends: ends.clone(), dropped: dropped.clone() };
+    let service = Fake { handler, ends: ends.clone(), dropped: dropped.clone(), introduced: false };
     Listener::spawn(listener, None, service, stop.clone(), metrics.clone(), &settings);
     Gate { address, stop, ends, dropped, metrics }
 }

@@ -238,3 +238,82 @@ fn a_large_response_to_a_slow_reader_is_whole() {
         }
     });
 }
+
+const HEADER: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.2 56324 443\r\n";
+
+/// A listener behind a proxy that answers with the ends of the connection as it knows them.
+fn introduced(tls: Option<&Tls>, settings: &Settings) -> Gate {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, metrics) = (listener.local_addr().unwrap(), WorkerMetrics::default());
+    let service = Fake::of_client(|_, client: Client| {
+        let mut response = Response::new(polygate_pipeline::StatusCode::OK);
+        response.body = Body::full(format!("{} {} {}", client.ip, client.peer, client.local));
+        response
+    });
+    let secure = tls.map(|tls| Secure::new(acceptor(tls, None)));
+    let service = service.introduced();
+    Listener::spawn(listener, secure.clone(), service, Stop::default(), metrics.clone(), settings);
+    // Of no use on a listener without TLS.
+    let secure = secure.unwrap_or_else(|| Secure::new(acceptor(&Tls::default(), None)));
+    Gate { address, secure, metrics }
+}
+
+#[test]
+fn a_proxy_says_whose_a_connection_is() {
+    run(async {
+        let request = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+        let (_folder, authority, tls) = house();
+        let plain = introduced(None, &Settings::default());
+        let mut stream = TcpStream::connect(plain.address).await.unwrap();
+        stream.write_all(&[HEADER, request].concat()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("192.0.2.7 192.0.2.7:56324 198.51.100.2:443"), "{answer}");
+
+        let encrypted = introduced(Some(&tls), &Settings::default());
+        let mut stream = TcpStream::connect(encrypted.address).await.unwrap();
+        stream.write_all(HEADER).await.unwrap();
+        let name = ServerName::try_from("a.test").unwrap();
+        let mut stream = TlsConnector::from(trusting(&authority)).connect(name, stream).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("192.0.2.7 192.0.2.7:56324 198.51.100.2:443"), "{answer}");
+    });
+}
+
+#[test]
+fn a_proxy_that_does_not_say_it_is_not_served() {
+    run(async {
+        let mut settings = Settings::default();
+        settings.timeouts.proxy_header = Duration::from_millis(200);
+        let gate = introduced(None, &settings);
+        let refused = |count: u64| {
+            let metrics = gate.metrics.clone();
+            async move {
+                while metrics.snapshot().proxy_headers_refused < count {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+        };
+        // No header, half of one, and silence.
+        for (count, bytes) in [(1, &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..]), (2, &HEADER[..20]), (3, b"")] {
+            let mut stream = TcpStream::connect(gate.address).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+            let mut answer = Vec::new();
+            // What was not read makes the end a reset.
+            let _ = stream.read_to_end(&mut answer).await;
+            assert_eq!(answer, b"");
+            refused(count).await;
+        }
+        // One that only looks whether somebody listens is not counted.
+        drop(TcpStream::connect(gate.address).await.unwrap());
+        let mut stream = TcpStream::connect(gate.address).await.unwrap();
+        stream.write_all(b"x").await.unwrap();
+        refused(4).await;
+        while gate.metrics.snapshot().connections > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert_eq!(gate.metrics.snapshot().proxy_headers_refused, 4);
+    });
+}

@@ -9,6 +9,7 @@ mod harness;
 mod logs;
 mod packages;
 mod policies;
+mod proxy;
 mod reload;
 mod stop;
 mod streaming;

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::policies::OnFailureName;
-use super::text::{Address, Duration, Ip, Size};
+use super::text::{Address, Duration, Network, Size};
 use super::tls::Tls;
 
 /// What is not per route: `polygate.toml`.
@@ -56,8 +56,11 @@ pub(crate) struct Listen {
     /// Worker threads. Default: one a core.
     #[schemars(range(min = 1, max = 1024))]
     pub(crate) workers: Option<usize>,
-    /// Proxies whose `X-Forwarded-*` and request id are believed. Default none.
-    pub(crate) trusted_proxies: Vec<Ip>,
+    /// Addresses and networks (`10.0.0.0/8`) of proxies whose `X-Forwarded-*`, request id and PROXY headers are believed.
+    /// Default none.
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// Whether connections of trusted proxies begin with a header of the PROXY protocol, version 1 or 2. Default false.
+    pub(crate) proxy_protocol: Option<bool>,
     /// The header that carries the request id, in and out. Default `x-request-id`.
     pub(crate) request_id_header: Option<String>,
     /// The unix socket at which a new process of `polygate run` takes over from the one that runs; relative to the
@@ -111,6 +114,8 @@ pub(crate) struct Limits {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Timeouts {
+    /// From a connection's beginning to the end of its PROXY header. Default 5s.
+    pub(crate) proxy_header: Option<Duration>,
     /// From a connection's beginning to the end of its TLS handshake. Default 10s.
     pub(crate) handshake: Option<Duration>,
     /// From a request's first byte to its whole head. Default 10s.

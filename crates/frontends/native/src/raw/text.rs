@@ -1,9 +1,11 @@
 //! Values that are written as text: durations, sizes, addresses.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
+use ipnet::IpNet;
 use polygate_pipeline::ByteSize;
+use polygate_plan::Networks;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
@@ -18,7 +20,7 @@ pub(crate) struct Format {
 }
 
 /// All formats; the checker looks them up by name.
-pub(crate) static FORMATS: [&Format; 4] = [&DURATION, &SIZE, &ADDRESS, &IP];
+pub(crate) static FORMATS: [&Format; 4] = [&DURATION, &SIZE, &ADDRESS, &NETWORK];
 
 static DURATION: Format = Format {
     name: "polygate-duration",
@@ -44,12 +46,12 @@ static ADDRESS: Format = Format {
     valid: |text| text.parse::<SocketAddr>().is_ok(),
 };
 
-static IP: Format = Format {
-    name: "polygate-ip",
-    expected: "an IP address such as 10.0.0.1",
+static NETWORK: Format = Format {
+    name: "polygate-network",
+    expected: "an IP address such as 10.0.0.1 or a network such as 10.0.0.0/8",
     pattern: None,
     numbers: false,
-    valid: |text| text.parse::<IpAddr>().is_ok(),
+    valid: |text| Networks::parse(text).is_some(),
 };
 
 /// A duration, such as `50ms`.
@@ -64,9 +66,9 @@ pub(crate) struct Size(pub(crate) ByteSize);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Address(pub(crate) SocketAddr);
 
-/// An IP address.
+/// An IP address, or a network in the notation of CIDR.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ip(pub(crate) IpAddr);
+pub(crate) struct Network(pub(crate) IpNet);
 
 fn duration(text: &str) -> Option<std::time::Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
@@ -129,7 +131,7 @@ macro_rules! text_value {
 text_value!(Duration, DURATION, duration);
 text_value!(Size, SIZE, |text| text.parse().ok());
 text_value!(Address, ADDRESS, |text| text.parse().ok());
-text_value!(Ip, IP, |text| text.parse().ok());
+text_value!(Network, NETWORK, Networks::parse);
 
 #[cfg(test)]
 mod tests {

@@ -182,7 +182,7 @@ url = "b:1"
 [listn]
 "#;
     let expected = r#"
-polygate.toml:3:1+6 error[unknown-field] listen.adress: unknown field "adress" | one of address, tls-address, workers, trusted-proxies, request-id-header, upgrade-socket | address?
+polygate.toml:3:1+6 error[unknown-field] listen.adress: unknown field "adress" | one of address, tls-address, workers, trusted-proxies, proxy-protocol, request-id-header, upgrade-socket | address?
 polygate.toml:4:11+11 error[bad-value] listen.address: "localhost" cannot be read | an address such as 127.0.0.1:8080 or [::1]:8080
 polygate.toml:5:11+1 error[out-of-range] listen.workers: 0 is out of range | a number from 1 to 1024
 polygate.toml:8:11+4 error[bad-value] admin.address: true is not possible here | one of false

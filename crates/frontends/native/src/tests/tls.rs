@@ -78,3 +78,28 @@ polygate.toml:6:1+20 error[missing-field] tls.certificates[0].key: the field "ke
         assert_eq!(shown(&loaded.diagnostics), expected);
     }
 }
+
+#[test]
+fn proxies_are_addresses_and_networks() {
+    let loaded = settings(
+        "[listen]\ntrusted-proxies = [\"10.0.0.0/8\", \"::1\"]\nproxy-protocol = true\n[timeouts]\nproxy-header = \"1s\"",
+    );
+    assert_eq!(shown(&loaded.diagnostics), "");
+    let settings_read = loaded.plan.unwrap().settings;
+    assert!(settings_read.listen.proxy_protocol);
+    assert_eq!(settings_read.timeouts.proxy_header.as_secs(), 1);
+    let trusts = |ip: &str| settings_read.listen.trusted_proxies.contain(ip.parse().unwrap());
+    assert!(trusts("10.9.8.7") && trusts("::1") && !trusts("11.0.0.1"));
+    for (text, expected) in [
+        (
+            "[listen]\nproxy-protocol = true",
+            "polygate.toml:2:18+4 error[missing-field] listen.trusted-proxies: no proxy is trusted to speak the PROXY protocol | trusted-proxies = [\"10.0.0.0/8\"] in [listen]\n",
+        ),
+        (
+            "[listen]\ntrusted-proxies = [\"10.0.0.0/40\"]",
+            "polygate.toml:2:20+13 error[bad-value] listen.trusted-proxies[0]: \"10.0.0.0/40\" cannot be read | an IP address such as 10.0.0.1 or a network such as 10.0.0.0/8\n",
+        ),
+    ] {
+        assert_eq!(shown(&settings(text).diagnostics), expected);
+    }
+}

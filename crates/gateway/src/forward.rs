@@ -1,17 +1,16 @@
 //! The forward handler: sends the request to its upstream and gives back the response.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 use polygate_pipeline::{
-    Body, Call, Caller, Exchange, Failure, InvalidTarget, Known, Layer, Method, Next, Reason, Request,
-    Response, Scheme, StatusCode, Target,
+    Body, Exchange, Failure, InvalidTarget, Known, Layer, Method, Next, Reason, Request, Response, Scheme,
+    StatusCode, Target,
 };
-use polygate_plan::{Connection, Expression, Forward, ForwardTo, Plan, Template, Variables};
+use polygate_plan::{Connection, Expression, Forward, ForwardTo, Template, Variables};
 
 use crate::path::is_ambiguous;
-use crate::upstream::Client;
+use crate::upstream::{self, Client, Named};
 
 /// Redirects that are followed before the last one is handed on.
 const MAX_REDIRECTS: usize = 10;
@@ -26,37 +25,48 @@ pub(crate) struct Forwarder {
 }
 
 enum Destination {
-    /// A base without expressions, parsed once.
-    Fixed(Target),
+    /// A base without expressions, parsed once; its authority, and where its connections wait.
+    Fixed(Target, Rc<str>, upstream::Destination),
     Base(Template),
     Url(Template),
-    /// Targets taken in turn.
-    Targets(Vec<Target>, Cell<usize>),
+    /// A named upstream.
+    Named(Rc<Named>),
     Exchange,
 }
 
 impl Forwarder {
-    /// Makes a route's forward handler live on a worker.
-    pub(crate) fn new(forward: &Forward, plan: &Plan, client: Rc<Client>, default: &Rc<Connection>) -> Self {
-        let upstream = |index: usize| plan.settings.upstreams.get(index);
+    /// Makes a route's forward handler live on a worker. None when it names an upstream that there is not.
+    pub(crate) fn new(
+        forward: &Forward,
+        upstreams: &[Rc<Named>],
+        client: Rc<Client>,
+        default: &Rc<Connection>,
+    ) -> Option<Self> {
+        let connection = match forward.upstream {
+            Some(index) => upstreams.get(index)?.connection().clone(),
+            None => default.clone(),
+        };
         let to = match &forward.to {
             ForwardTo::Base(template) => match template.as_text().map(Target::parse) {
                 // Only a base whose path can be continued as it stands.
-                Some(Ok(target)) if target.query().is_none() => Destination::Fixed(target),
+                Some(Ok(target)) if target.query().is_none() => {
+                    let along = client.destination(&target, &connection);
+                    let authority = target.authority().into();
+                    Destination::Fixed(target, authority, along)
+                }
                 _ => Destination::Base(template.clone()),
             },
             ForwardTo::Url(template) => Destination::Url(template.clone()),
-            ForwardTo::Upstream(index) => {
-                let targets = upstream(*index).map(|upstream| upstream.targets.clone());
-                Destination::Targets(targets.unwrap_or_default(), Cell::new(0))
-            }
+            ForwardTo::Upstream(index) => Destination::Named(upstreams.get(*index)?.clone()),
             ForwardTo::Exchange => Destination::Exchange,
         };
-        let connection = match forward.upstream.and_then(upstream) {
-            Some(upstream) => Rc::new(upstream.connection.clone()),
-            None => default.clone(),
-        };
-        Self { to, search: forward.search, follow_redirects: forward.follow_redirects, connection, client }
+        Some(Self {
+            to,
+            search: forward.search,
+            follow_redirects: forward.follow_redirects,
+            connection,
+            client,
+        })
     }
 
     fn target(&self, request: &Request, exchange: &Exchange) -> Result<Target, Failure> {
@@ -64,7 +74,7 @@ impl Forwarder {
         let invalid =
             |error| Failure::new(Reason::PolicyResult).detail(format!("the upstream's URL: {error}"));
         match &self.to {
-            Destination::Fixed(base) => self.join(base, incoming).map_err(invalid),
+            Destination::Fixed(base, ..) => self.join(base, incoming).map_err(invalid),
             Destination::Base(template) => {
                 let mut url = self.render(template, request, exchange);
                 if url.ends_with('/') {
@@ -79,14 +89,8 @@ impl Forwarder {
                 self.append_search(&mut url, incoming);
                 built(&url)
             }
-            Destination::Targets(targets, turn) => {
-                let next = turn.get();
-                turn.set(next.wrapping_add(1));
-                let base = targets.get(next % targets.len().max(1));
-                let base =
-                    base.ok_or_else(|| Failure::new(Reason::UpstreamUnresolved).detail("no target"))?;
-                self.join(base, incoming).map_err(invalid)
-            }
+            // The upstream joins it to the endpoint's base.
+            Destination::Named(_) => Ok(incoming.clone()),
             Destination::Exchange => {
                 let none = || Failure::new(Reason::Internal).detail("no layer has chosen the upstream's URL");
                 exchange.take_upstream_target().ok_or_else(none)
@@ -116,17 +120,27 @@ impl Forwarder {
     }
 
     async fn send(&self, mut request: Request, exchange: &Exchange) -> Result<Response, Failure> {
-        request.target = self.target(&request, exchange)?;
         request.headers.remove_known(Known::Host);
-        exchange.set_upstream(request.target.authority());
-        if !self.follow_redirects {
-            let call = Call::begin(exchange, &mut request, Caller::Handler);
-            let result = self.client.send_to(request, &self.connection).await;
-            if let Some(call) = call {
-                call.end(&result);
-            }
-            return result;
+        if self.follow_redirects {
+            return self.send_and_follow(request, exchange).await;
         }
+        match &self.to {
+            Destination::Named(named) => named.send(&mut request, self.search, exchange).await,
+            Destination::Fixed(_, authority, along) => {
+                request.target = self.target(&request, exchange)?;
+                exchange.set_upstream(authority.clone());
+                self.client.send_along(request, along, exchange).await
+            }
+            _ => {
+                request.target = self.target(&request, exchange)?;
+                exchange.set_upstream(request.target.authority());
+                self.client.send_to(request, &self.connection, Some(exchange)).await
+            }
+        }
+    }
+
+    async fn send_and_follow(&self, mut request: Request, exchange: &Exchange) -> Result<Response, Failure> {
+        request.target = self.target(&request, exchange)?;
         let mut left = MAX_REDIRECTS;
         let mut followed = false;
         loop {
@@ -138,16 +152,18 @@ impl Forwarder {
                 .then(Body::empty)
                 .or_else(|| request.body.as_full().cloned().map(Body::full));
             // The operator chose the first target; where an upstream points to is held to the address policy.
-            let call = Call::begin(exchange, &mut request, Caller::Handler);
-            let result = if followed {
-                self.client.follow(request, &self.connection).await
-            } else {
-                self.client.send_to(request, &self.connection).await
+            let response = match &self.to {
+                _ if followed => self.client.follow(request, &self.connection, exchange).await?,
+                Destination::Named(named) => {
+                    let response = named.send(&mut request, self.search, exchange).await?;
+                    again.target = request.target;
+                    response
+                }
+                _ => {
+                    exchange.set_upstream(request.target.authority());
+                    self.client.send_to(request, &self.connection, Some(exchange)).await?
+                }
             };
-            if let Some(call) = call {
-                call.end(&result);
-            }
-            let response = result?;
             let next = redirect_target(&response, &again.target);
             let (Some(next), Some(body), true) = (next, replay, left > 0) else { return Ok(response) };
             left -= 1;

@@ -16,6 +16,7 @@ use crate::metrics::{Metrics, WorkerMetrics};
 use crate::record::ExchangeRecord;
 use crate::tls::{Acceptor, Keeper, Refreshed, TlsStatus};
 use crate::traces::{TraceRecord, Tracing};
+use crate::upstream::{Lookout, Roll, UpstreamReport, Watching, report};
 use crate::worker::{Command, Worker};
 
 /// How a gateway is started, beyond its first deployment.
@@ -53,16 +54,23 @@ pub struct Gateway {
     /// A handle to each listening socket, until the gateway stops.
     sockets: Mutex<Vec<(&'static str, TcpListener)>>,
     events: Events,
+    lookout: Lookout,
+    /// What runs, with its upstreams' views.
+    running: Mutex<Option<Running>>,
     /// Until it is taken.
     receiver: Mutex<Option<Receiver<Event>>>,
     /// Until they are taken; `None` also when nobody exports traces.
     traces: Mutex<Option<Receiver<Box<TraceRecord>>>>,
 }
 
+/// A deployment with its upstreams' views.
+type Running = (Arc<Deployment>, Arc<[Watching]>);
+
 struct Handle {
     commands: tokio::sync::mpsc::UnboundedSender<Command>,
     pings: tokio::sync::mpsc::UnboundedSender<Sender<()>>,
     metrics: WorkerMetrics,
+    roll: Roll,
     /// Until it is joined.
     thread: Mutex<Option<JoinHandle<u64>>>,
 }
@@ -109,6 +117,7 @@ impl Gateway {
         let mut workers = Vec::with_capacity(count);
         for (number, listeners) in listeners.into_iter().enumerate() {
             let metrics = WorkerMetrics::default();
+            let roll = Roll::default();
             let (commands, receiver) = tokio::sync::mpsc::unbounded_channel();
             let (pings, pinged) = tokio::sync::mpsc::unbounded_channel();
             let worker = Worker {
@@ -121,16 +130,19 @@ impl Gateway {
                 xray_sample: options.xray_sample,
                 tracing: options.tracing,
                 settings: settings.clone(),
+                roll: roll.clone(),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || worker.run(receiver))
                 .map_err(StartError::Worker)?;
-            workers.push(Handle { commands, pings, metrics, thread: Mutex::new(Some(thread)) });
+            workers.push(Handle { commands, pings, metrics, roll, thread: Mutex::new(Some(thread)) });
         }
         let (tls, sockets, receiver) = (Keeper::default(), Mutex::new(sockets), Mutex::new(Some(receiver)));
+        let (lookout, running) = Default::default();
         let traces = Mutex::new(traces);
-        let gateway = Self { address, tls_address, workers, tls, sockets, events, receiver, traces };
+        let gateway =
+            Self { address, tls_address, workers, tls, sockets, events, lookout, running, receiver, traces };
         gateway.deploy(&deployment).map_err(StartError::Deployment)?;
         Ok(gateway)
     }
@@ -158,10 +170,17 @@ impl Gateway {
     pub fn deploy(&self, deployment: &Arc<Deployment>) -> Result<(), Vec<Diagnostic>> {
         let tls = deployment.plan().settings.tls.as_ref();
         let acceptor = self.tls.load(tls)?;
+        let watching: Arc<[Watching]> = match self.lookout.watch(&deployment.plan().settings) {
+            Ok(watching) => watching.into(),
+            Err(error) => {
+                let problem = format!("nobody can look after upstreams: {error}");
+                return Err(vec![Diagnostic::error("internal", problem)]);
+            }
+        };
         // One after the other, so that at most one worker at a time is busy with it.
         let prepared = self.workers.iter().try_for_each(|worker| {
             let (reply, answer) = tokio::sync::oneshot::channel();
-            let sent = worker.commands.send(Command::Prepare(deployment.clone(), reply));
+            let sent = worker.commands.send(Command::Prepare(deployment.clone(), watching.clone(), reply));
             let gone = || vec![Diagnostic::error("internal", "a worker has ended")];
             sent.map_err(|_| gone())?;
             answer.blocking_recv().map_err(|_| gone())?
@@ -175,6 +194,11 @@ impl Gateway {
             // A worker that has ended was reported above.
             let _ = worker.commands.send(command);
         }
+        if prepared.is_ok() {
+            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            *running = Some((deployment.clone(), watching));
+        }
+        self.lookout.tidy();
         prepared
     }
 
@@ -196,6 +220,14 @@ impl Gateway {
     /// The certificates; `None` when there is no listener for TLS.
     pub fn tls_status(&self) -> Option<TlsStatus> {
         self.tls.status()
+    }
+
+    /// The named upstreams of what runs, in the order of their names: endpoints, health, counts.
+    pub fn upstreams(&self) -> Vec<UpstreamReport> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some((deployment, watching)) = running else { return Vec::new() };
+        let rolls: Vec<&Roll> = self.workers.iter().map(|worker| &worker.roll).collect();
+        report(&deployment.plan().settings, &watching, &rolls)
     }
 
     /// What the workers have to say, as an iterator that blocks. Given once.

@@ -45,3 +45,4 @@ pub use router::{Found, Router};
 pub use serve::is_registered;
 pub use tls::{CertificateStatus, Refreshed, TlsStatus};
 pub use traces::{TraceRecord, Tracing};
+pub use upstream::{EndpointReport, UpstreamReport};

@@ -4,14 +4,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use polygate_pipeline::{Chain, Diagnostic, Instance, Layer, Role, RouteInfo, Services, Step};
-use polygate_plan::{Handler, Plan, Route};
+use polygate_plan::{Connection, Handler, Plan, Route};
 
 use crate::access::Access;
 use crate::deployment::{Deployment, Place};
 use crate::forward::Forwarder;
 use crate::redirect::Redirect;
 use crate::router::Router;
-use crate::upstream::Client;
+use crate::upstream::{Client, Named, Watching};
 
 /// The world of the gateway's own layers.
 pub(crate) const OWN_WORLD: &str = "gateway";
@@ -24,6 +24,15 @@ pub(crate) struct Live {
     pub(crate) routes: Vec<LiveRoute>,
     pub(crate) access: Access,
     instances: Vec<Rc<dyn Instance>>,
+    /// Held for those that others of them name.
+    _upstreams: Vec<Rc<Named>>,
+}
+
+/// What handlers are made with.
+struct Handlers<'a> {
+    upstreams: &'a [Rc<Named>],
+    client: &'a Rc<Client>,
+    connection: &'a Rc<Connection>,
 }
 
 /// A route live on one worker.
@@ -38,15 +47,18 @@ impl Live {
         deployment: Arc<Deployment>,
         services: Services,
         client: Rc<Client>,
+        watching: &[Watching],
     ) -> Result<Self, Vec<Diagnostic>> {
         let instances = deployment.spawn(&services).await?;
         let plan = deployment.plan();
         let places = deployment.places();
         let connection = Rc::new(plan.settings.connection.clone());
+        let upstreams = client.named(&plan.settings, watching);
+        let handlers = Handlers { upstreams: &upstreams, client: &client, connection: &connection };
         let mut routes = Vec::with_capacity(plan.routes.len());
         let mut diagnostics = Vec::new();
         for route in &plan.routes {
-            match steps(plan, route, &places, &instances, &client, &connection) {
+            match steps(plan, route, &places, &instances, &handlers) {
                 Ok(steps) => {
                     let info = Rc::new(RouteInfo::clone(&route.info));
                     routes.push(LiveRoute { info, chain: Chain::new(steps) });
@@ -59,7 +71,7 @@ impl Live {
         }
         let router = Router::new(&plan.routes);
         let access = Access::new(&plan.settings.log.access);
-        Ok(Self { deployment, services, router, routes, access, instances })
+        Ok(Self { deployment, services, router, routes, access, instances, _upstreams: upstreams })
     }
 
     /// Memory of the plugins' virtual machines, in bytes.
@@ -73,8 +85,7 @@ fn steps(
     route: &Route,
     places: &[Option<Place>],
     instances: &[Rc<dyn Instance>],
-    client: &Rc<Client>,
-    connection: &Rc<polygate_plan::Connection>,
+    handlers: &Handlers<'_>,
 ) -> Result<Vec<Step>, Box<Diagnostic>> {
     let mut steps = Vec::with_capacity(route.layers.len() + 1);
     for planned in &route.layers {
@@ -89,7 +100,10 @@ fn steps(
     };
     steps.push(match &route.handler {
         Handler::Forward(forward) => {
-            own(Rc::new(Forwarder::new(forward, plan, client.clone(), connection)), "forward")
+            let Handlers { upstreams, client, connection } = handlers;
+            let forwarder = Forwarder::new(forward, upstreams, Rc::clone(client), connection);
+            let missing = || Box::new(Diagnostic::error("internal", "a route's upstream is missing"));
+            own(Rc::new(forwarder.ok_or_else(missing)?), "forward")
         }
         Handler::Redirect { location, status } => {
             own(Rc::new(Redirect { location: location.clone(), status: *status }), "redirect")

@@ -1,6 +1,6 @@
 //! What is kept of an exchange when it is over: an access log entry, and the X-ray when its steps hold edits.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -52,6 +52,10 @@ pub struct ExchangeRecord {
     pub sent: u64,
     /// The authority the request was forwarded to.
     pub upstream: Option<String>,
+    /// The address that it was sent to last.
+    pub upstream_address: Option<SocketAddr>,
+    /// How often it was forwarded: more than once after retries and redirects.
+    pub tries: u32,
     /// What the layers did, outermost first.
     pub steps: Vec<StepRecord>,
     /// Whether the steps' edits were recorded.

@@ -326,6 +326,8 @@ impl Track {
             received: end.received,
             sent: end.sent,
             upstream: exchange.upstream().map(|upstream| upstream.to_string()),
+            upstream_address: exchange.upstream_address(),
+            tries: exchange.tries(),
             steps: exchange.steps().to_vec(),
             xray: exchange.xray(),
             worker: self.server.0.worker,

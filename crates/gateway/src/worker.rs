@@ -18,12 +18,12 @@ use crate::metrics::WorkerMetrics;
 use crate::serve::Server;
 use crate::tls::Acceptor;
 use crate::traces::Tracing;
-use crate::upstream::Client;
+use crate::upstream::{Client, Roll, Watching};
 
 /// What a worker is told.
 pub(crate) enum Command {
-    /// Spawn this deployment beside the running one.
-    Prepare(Arc<Deployment>, oneshot::Sender<Result<(), Vec<Diagnostic>>>),
+    /// Spawn this deployment, with its upstreams' views, beside the running one.
+    Prepare(Arc<Deployment>, Arc<[Watching]>, oneshot::Sender<Result<(), Vec<Diagnostic>>>),
     /// Swap in what was prepared.
     Commit,
     /// Drop what was prepared.
@@ -48,6 +48,8 @@ pub(crate) struct Worker {
     pub(crate) xray_sample: u32,
     pub(crate) tracing: Option<Tracing>,
     pub(crate) settings: Settings,
+    /// Where its named upstreams are listed.
+    pub(crate) roll: Roll,
 }
 
 /// How often the worker looks at its instances' memory.
@@ -74,7 +76,7 @@ impl Worker {
     }
 
     async fn serve(self, mut commands: UnboundedReceiver<Command>) -> u64 {
-        let client = Client::new(&self.settings);
+        let client = Client::reporting(&self.settings, self.roll.clone());
         let mut server: Option<Server> = None;
         let stop = Stop::default();
         let mut prepared: Option<Live> = None;
@@ -99,11 +101,11 @@ impl Worker {
                 }
             };
             match command {
-                Some(Command::Prepare(deployment, reply)) => {
+                Some(Command::Prepare(deployment, watching, reply)) => {
                     let log = std::rc::Rc::new(self.events.clone());
                     let variables = deployment.plan().variables.clone();
                     let services = Services::new(client.clone(), log, variables, self.number);
-                    let result = Live::spawn(deployment, services, client.clone()).await;
+                    let result = Live::spawn(deployment, services, client.clone(), &watching).await;
                     let answer = match result {
                         Ok(live) => {
                             prepared = Some(live);

@@ -146,6 +146,8 @@ struct Inner {
     extensions: RefCell<SmallVec<[Extension; 1]>>,
     upstream_target: RefCell<Option<Target>>,
     upstream: RefCell<Option<Rc<str>>>,
+    upstream_address: Cell<Option<SocketAddr>>,
+    tries: Cell<u32>,
     failure: RefCell<Option<Failure>>,
     answered: Cell<bool>,
     steps: RefCell<Vec<StepRecord>>,
@@ -192,6 +194,8 @@ impl Exchange {
             extensions: RefCell::default(),
             upstream_target: RefCell::default(),
             upstream: RefCell::default(),
+            upstream_address: Cell::default(),
+            tries: Cell::default(),
             failure: RefCell::default(),
             answered: Cell::default(),
             steps: RefCell::default(),
@@ -314,13 +318,33 @@ impl Exchange {
     }
 
     /// Notes the authority that the request was forwarded to.
-    pub fn set_upstream(&self, authority: &str) {
-        *self.0.upstream.borrow_mut() = Some(Rc::from(authority));
+    pub fn set_upstream(&self, authority: impl Into<Rc<str>>) {
+        *self.0.upstream.borrow_mut() = Some(authority.into());
     }
 
     /// The authority that the request was forwarded to.
     pub fn upstream(&self) -> Option<Rc<str>> {
         self.0.upstream.borrow().clone()
+    }
+
+    /// Notes the address that the request was sent to last.
+    pub fn set_upstream_address(&self, address: SocketAddr) {
+        self.0.upstream_address.set(Some(address));
+    }
+
+    /// The address that the request was sent to last, or was to be sent to.
+    pub fn upstream_address(&self) -> Option<SocketAddr> {
+        self.0.upstream_address.get()
+    }
+
+    /// Counts one more try to forward the request.
+    pub fn count_try(&self) {
+        self.0.tries.set(self.0.tries.get().saturating_add(1));
+    }
+
+    /// How often the request was forwarded, or was to be: also after redirects.
+    pub fn tries(&self) -> u32 {
+        self.0.tries.get()
     }
 
     /// Counts one more request that a plugin sends for this exchange; false when `cap` are sent already.

@@ -99,6 +99,10 @@ reasons! {
     UpstreamProtocol = "upstream_protocol", 502, Upstream;
     /// The upstream took too long to answer or to go on.
     UpstreamTimeout = "upstream_timeout", 504, Upstream;
+    /// None of the upstream's endpoints is healthy.
+    UpstreamUnhealthy = "upstream_unhealthy", 503, Upstream;
+    /// More requests to the upstream, or waiting for it, than the limit.
+    UpstreamOverloaded = "upstream_overloaded", 503, Configuration;
     /// An address that plugins may not reach.
     AddressDenied = "address_denied", 502, Configuration;
     /// The policy threw.

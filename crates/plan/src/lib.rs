@@ -10,6 +10,7 @@ mod pattern;
 mod settings;
 mod template;
 mod tls;
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,11 +26,14 @@ pub use compression::{Coding, Compression};
 pub use network::Networks;
 pub use pattern::{InvalidPattern, Params, Part, PathPattern, Segment};
 pub use settings::{
-    Connection, Limits, Listen, LogFormat, LogSettings, OtlpProtocol, Outbound, Settings, Telemetry,
-    Timeouts, Upstream,
+    Connection, Limits, Listen, LogFormat, LogSettings, OtlpProtocol, Outbound, Settings, Telemetry, Timeouts,
 };
 pub use template::{Expression, Template, TemplateError, Variables};
 pub use tls::{CertificateFiles, ClientAuth, Tls};
+pub use upstream::{
+    Balance, Breaker, Check, Dns, Eject, Family, HashKey, MAX_TARGETS, MAX_UPSTREAMS, MAX_WEIGHT, Mirror,
+    Retries, RetryOn, Share, StickyCookie, Upstream, UpstreamTarget,
+};
 
 /// One gateway's configuration, whole and valid.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use polygate_pipeline::{Budget, ByteSize, LogLevel, Target};
 
+use crate::upstream::{Dns, Upstream};
 use crate::{AccessLogSettings, Compression, Networks, Tls};
 
 /// What is not per route.
@@ -25,6 +26,8 @@ pub struct Settings {
     pub upstreams: Vec<Upstream>,
     /// Encryption towards clients; `None` when there is no listener for it.
     pub tls: Option<Tls>,
+    /// How names of upstreams are resolved.
+    pub dns: Dns,
     /// What plugins may reach.
     pub outbound: Outbound,
     /// Response compression; `None` when it is off, as by default.
@@ -173,17 +176,6 @@ impl Default for Connection {
             ca_file: None,
         }
     }
-}
-
-/// A named pool of targets.
-#[derive(Debug, Clone)]
-pub struct Upstream {
-    /// Its name in configuration.
-    pub name: String,
-    /// Base URLs, taken in turn.
-    pub targets: Vec<Target>,
-    /// How connections to it are made and kept.
-    pub connection: Connection,
 }
 
 /// What plugins may reach with outbound requests.

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use polygate_gateway::{Histogram, Metrics, TlsStatus};
 
+use super::upstreams;
 use crate::state::{Deployments, State, resident_memory};
 
 /// All metrics of the process.
@@ -17,6 +18,7 @@ pub(super) fn text(state: &State) -> String {
     let mut out = String::new();
     gateway(&mut out, &metrics);
     tls(&mut out, &metrics, running.as_ref().and_then(|gateway| gateway.tls_status()).as_ref());
+    upstreams::metrics(&mut out, &running.map(|gateway| gateway.upstreams()).unwrap_or_default());
     process(&mut out, state, &state.deployments());
     out
 }
@@ -180,11 +182,11 @@ fn sorted<T>(map: &HashMap<Arc<str>, T>) -> Vec<(&str, &T)> {
     all
 }
 
-fn family(out: &mut String, name: &str, kind: &str, help: &str) {
+pub(super) fn family(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn sample(out: &mut String, name: &str, labels: &str, value: impl Display) {
+pub(super) fn sample(out: &mut String, name: &str, labels: &str, value: impl Display) {
     let _ = writeln!(out, "{name}{labels} {value}");
 }
 
@@ -201,7 +203,7 @@ fn histogram(out: &mut String, name: &str, label: (&str, &str), histogram: &Hist
 }
 
 /// `{name="value",...}` with backslash, quote and line feed escaped.
-fn labels(pairs: &[(&str, &str)]) -> String {
+pub(super) fn labels(pairs: &[(&str, &str)]) -> String {
     let mut out = String::from("{");
     for (index, (name, value)) in pairs.iter().enumerate() {
         if index > 0 {

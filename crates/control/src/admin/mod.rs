@@ -6,6 +6,7 @@
 
 mod log;
 mod metrics;
+mod upstreams;
 mod views;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -33,6 +34,7 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("GET", "/health/ready", "whether it takes requests: 503 while stopping or when nothing is deployed"),
     ("GET", "/status", "the running deployment, the change that was refused last and why, memory"),
     ("GET", "/routes", "the routes, in the order in which they are tried"),
+    ("GET", "/upstreams", "the named upstreams: endpoints, their health and why, requests under way, counts"),
     ("GET", "/metrics", "counts and durations in the text format of Prometheus"),
     (
         "GET",
@@ -102,6 +104,7 @@ async fn respond(state: &State, address: SocketAddr, asked: &Asked<'_>) -> Answe
         "/health/ready" if reading => ready(state),
         "/status" if reading => json_answer(200, &views::status(state)),
         "/routes" if reading => json_answer(200, &views::routes(state)),
+        "/upstreams" if reading => json_answer(200, &upstreams::view(state)),
         "/metrics" if reading => {
             text_answer(200, "text/plain; version=0.0.4; charset=utf-8", metrics::text(state))
         }

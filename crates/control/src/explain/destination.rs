@@ -1,7 +1,7 @@
 //! Where a request would go: templates rendered, secrets left out.
 
 use polygate_pipeline::{Method, Target};
-use polygate_plan::{Expression, Forward, ForwardTo, Params, Plan, Template, Variables};
+use polygate_plan::{Expression, Forward, ForwardTo, Params, Plan, Template, UpstreamTarget, Variables};
 
 /// Variables whose names do not tell that they are secrets, and that are shorter than this, are not searched for in
 /// what is shown: `true` or `localhost` stand everywhere.
@@ -43,12 +43,16 @@ impl<'a> Destination<'a> {
                 }
             }
             ForwardTo::Upstream(index) => {
-                let upstream = &self.plan.settings.upstreams[*index];
-                let targets: Vec<String> = upstream
-                    .targets
+                let upstreams = &self.plan.settings.upstreams;
+                let upstream = &upstreams[*index];
+                let targets = upstream.targets.iter().map(|UpstreamTarget { url, .. }| {
+                    format!("{}://{}", url.scheme().as_str(), url.authority())
+                });
+                let shares = upstream
+                    .split
                     .iter()
-                    .map(|t| format!("{}://{}", t.scheme().as_str(), t.authority()))
-                    .collect();
+                    .map(|share| format!("{} of {:?}", share.weight, upstreams[share.upstream].name));
+                let targets: Vec<String> = targets.chain(shares).collect();
                 format!(
                     "upstream {:?} ({}) {}{search}",
                     upstream.name,

@@ -25,6 +25,8 @@ fn record(id: &str, path: &str, status: u16, reason: Reason) -> Box<ExchangeReco
         received: 0,
         sent: 12,
         upstream: Some("127.0.0.1:9000".to_owned()),
+        upstream_address: None,
+        tries: 1,
         steps: Vec::new(),
         xray: false,
         worker: 0,

@@ -22,6 +22,7 @@ mod source;
 mod tls;
 mod toml_file;
 mod tree;
+mod upstreams;
 mod yaml;
 
 use std::collections::BTreeMap;

@@ -16,6 +16,7 @@ use crate::schema;
 use crate::source::{MAX_FILE, Project, Syntax};
 use crate::tls;
 use crate::tree::{Node, child};
+use crate::upstreams;
 
 /// The settings' file.
 pub(crate) const FILE: &str = "polygate.toml";
@@ -31,11 +32,7 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     let Some(file) = decode::<SettingsFile>(&tree, FILE, "", &mut project.found) else {
         // The names of upstreams are still good for checking routes.
         let names = tree.get("upstreams").map(Node::members).unwrap_or_default();
-        let upstream = |name: &str| plan::Upstream {
-            name: name.to_owned(),
-            targets: Vec::new(),
-            connection: plan::Connection::default(),
-        };
+        let upstream = |name: &str| plan::Upstream { name: name.to_owned(), ..plan::Upstream::default() };
         let upstreams = names.iter().map(|member| upstream(&member.key)).collect();
         return Settings { upstreams, ..Settings::default() };
     };
@@ -104,12 +101,9 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     settings.log.xray_sample = file.log.xray_sample;
     settings.telemetry = telemetry(file.telemetry, tree.get("telemetry").unwrap_or(&tree), project);
     settings.dev_echo = file.dev.echo.map(|address| address.0);
+    settings.dns = upstreams::dns(&file.dns);
     let nodes = tree.get("upstreams");
-    for (name, raw) in file.upstreams {
-        let Some(node) = nodes.and_then(|all| all.get(&name)) else { continue };
-        let upstream = upstream(project, name, raw, node, &settings.connection);
-        settings.upstreams.push(upstream);
-    }
+    settings.upstreams = upstreams::load(project, file.upstreams, nodes, &settings.connection);
     settings
 }
 
@@ -172,57 +166,6 @@ fn telemetry(raw: raw::Telemetry, node: &Node, project: &mut Project<'_>) -> Opt
     })
 }
 
-fn upstream(
-    project: &mut Project<'_>,
-    name: String,
-    raw: raw::Upstream,
-    node: &Node,
-    defaults: &plan::Connection,
-) -> plan::Upstream {
-    let path = child("upstreams", &name);
-    let at = |problem: Diagnostic, node: &Node, path: String| problem.at(FILE, Some(node.span)).field(path);
-    match (&raw.url, &raw.targets) {
-        (Some(_), Some(_)) => {
-            let problem = Diagnostic::error("two-spellings", "both url and targets stand here");
-            project.report(at(problem, node, path.clone()).expected("url, or targets"));
-        }
-        (None, None) => {
-            let problem = Diagnostic::error("missing-field", format!("the upstream {name:?} has no target"));
-            project
-                .report(at(problem, node, path.clone()).expected("url = \"http://host:port\", or targets"));
-        }
-        (None, Some(targets)) if targets.is_empty() => {
-            let problem = Diagnostic::error("missing-field", format!("the upstream {name:?} has no target"));
-            project.report(at(problem, node, path.clone()).expected("at least one URL in targets"));
-        }
-        _ => {}
-    }
-    let mut targets = Vec::new();
-    let single = node.get("url").map(|node| (node, child(&path, "url")));
-    let several = node.get("targets").map(Node::elements).unwrap_or_default();
-    let several = several.iter().enumerate().map(|(i, node)| (node, format!("{path}.targets[{i}]")));
-    for (node, path) in single.into_iter().chain(several) {
-        match Target::parse(node.as_str().unwrap_or_default()) {
-            Ok(target) => targets.push(target),
-            Err(error) => {
-                let problem = Diagnostic::error("bad-url", error.to_string());
-                project.report(at(problem, node, path).expected("a URL such as http://127.0.0.1:9000"));
-            }
-        }
-    }
-    let mut connection = defaults.clone();
-    let own = raw::Connection {
-        connect: raw.connect,
-        response: raw.response,
-        idle_body: raw.idle_body,
-        keep_alive: raw.keep_alive,
-        pool: raw.pool,
-        ca_file: raw.ca_file,
-    };
-    apply_connection(&mut connection, own, (node, &path), project);
-    plan::Upstream { name, targets, connection }
-}
-
 fn apply_limits(to: &mut plan::Limits, from: &raw::Limits) {
     set(&mut to.uri, from.uri.map(|size| size.0));
     set(&mut to.head, from.head.map(|size| size.0));
@@ -235,7 +178,7 @@ fn apply_limits(to: &mut plan::Limits, from: &raw::Limits) {
 }
 
 /// `place` is where the connection is written, and its field path.
-fn apply_connection(
+pub(crate) fn apply_connection(
     to: &mut plan::Connection,
     from: raw::Connection,
     place: (&Node, &str),

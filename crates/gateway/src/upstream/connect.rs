@@ -86,15 +86,16 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Connects to the target.
+    /// Connects to the target: at that address, or at one that its name has.
     pub(super) async fn connect(
         &self,
         target: &Target,
+        at: Option<IpAddr>,
         connection: &Connection,
         policy: AddressPolicy,
     ) -> Result<Connected, Failure> {
         let deadline = Instant::now() + connection.connect;
-        match timeout_at(deadline, self.connect_within(target, connection, policy, deadline)).await {
+        match timeout_at(deadline, self.connect_within(target, at, connection, policy, deadline)).await {
             Ok(result) => result,
             Err(_) => Err(timed_out(target, connection)),
         }
@@ -103,11 +104,15 @@ impl Connector {
     async fn connect_within(
         &self,
         target: &Target,
+        at: Option<IpAddr>,
         connection: &Connection,
         policy: AddressPolicy,
         deadline: Instant,
     ) -> Result<Connected, Failure> {
-        let addresses = self.resolve(target).await?;
+        let addresses = match at {
+            Some(ip) => Rc::new([ip]) as Rc<[IpAddr]>,
+            None => self.resolve(target).await?,
+        };
         let admitted: Vec<IpAddr> = addresses.iter().copied().filter(|&ip| policy.admits(ip)).collect();
         if admitted.is_empty() {
             let detail = format!("{} has no address that plugins may reach", target.host());

@@ -61,11 +61,12 @@ impl Flight {
     }
 
     /// Waits for the final response's head while the request is being sent. With `limit`, no longer than that in
-    /// all; without, no longer than the connection's own time after the last sign of progress.
+    /// all; without, no longer than `quiet` after the last sign of progress.
     pub(super) async fn head(
         &mut self,
         method: &Method,
         limit: Option<Duration>,
+        quiet: Duration,
     ) -> Result<ResponseHead, NoHead> {
         let mut until = limit.map(|limit| Instant::now() + limit);
         let mut written = 0;
@@ -75,11 +76,11 @@ impl Flight {
             }
             if limit.is_none() && (until.is_none() || written != self.transfer.written()) {
                 written = self.transfer.written();
-                until = Some(Instant::now() + self.connection.response);
+                until = Some(Instant::now() + quiet);
             }
             match until {
                 Some(at) if self.connected.deadline.poll(at, cx).is_ready() => {
-                    let time = limit.unwrap_or(self.connection.response);
+                    let time = limit.unwrap_or(quiet);
                     let detail = format!("no response within {time:?}");
                     Poll::Ready(Err((Failure::new(Reason::UpstreamTimeout).detail(detail), false)))
                 }

@@ -1,23 +1,50 @@
-//! Connections to upstreams: a client for each worker, with a pool by target.
+//! Connections to upstreams: a client for each worker.
+//!
+//! A plain target has its place in the [`pool`], where unused connections wait. A [`named`] upstream chooses one of its
+//! [`endpoint`]s (by [`balance`] and [`health`]), keeps to its caps ([`breaker`]), and tries again where that is safe
+//! ([`retry`]). What is true for all workers, addresses ([`dns`]) and checks, is found out once, by the [`lookout`].
 
+mod balance;
+mod breaker;
 mod connect;
+mod dns;
+mod endpoint;
 mod flight;
+mod health;
+mod lookout;
+mod mirror;
+mod named;
 mod pool;
+mod report;
+mod retry;
 mod stream;
+mod view;
+mod vitals;
 
 use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use polygate_http1::Outbox;
 use polygate_http1::encode::{self, Encoder};
-use polygate_pipeline::{Body, Failure, Method, Outbound, OutboundOptions, Request, Response};
+use polygate_pipeline::{
+    Body, Call, Caller, Exchange, Failure, Outbound, OutboundOptions, Request, Response, Target,
+};
 use polygate_plan::{Connection, Settings};
 
 use self::connect::{AddressPolicy, Connector};
 use self::flight::Flight;
-use self::pool::Pool;
+pub(crate) use self::lookout::Lookout;
+pub(crate) use self::named::Named;
+use self::named::{Admitted, Registry};
+use self::pool::{Place, Pool};
+pub use self::report::{EndpointReport, UpstreamReport};
+pub(crate) use self::report::{Roll, report};
+use self::retry::is_idempotent;
+use self::stream::Connected;
+pub(crate) use self::view::Watching;
 use crate::wire::Transfer;
 
 /// A worker's client. What it sends is HTTP/1.1, over TLS where the target says https.
@@ -27,6 +54,7 @@ struct Inner {
     pool: Rc<Pool>,
     connector: Connector,
     plugins: RefCell<Plugins>,
+    named: Registry,
 }
 
 /// What the settings say of plugins' requests.
@@ -46,16 +74,74 @@ impl Plugins {
     }
 }
 
+/// Where and how one try of a request goes.
+struct Way<'a> {
+    place: &'a Rc<Place>,
+    connection: &'a Rc<Connection>,
+    policy: AddressPolicy,
+    /// The address, when it was chosen already.
+    at: Option<IpAddr>,
+    /// The named upstream, whose caps hold.
+    named: Option<&'a Named>,
+    /// What is told where the request went.
+    exchange: Option<&'a Exchange>,
+    /// How long until the response's head in all; without, `quiet` after the last sign of progress.
+    limit: Option<Duration>,
+    quiet: Duration,
+}
+
+/// A target that is used again and again: where its connections wait is looked up once.
+pub(crate) struct Destination {
+    place: Rc<Place>,
+    connection: Rc<Connection>,
+}
+
 impl Client {
     /// A client with the settings' defaults and address policy.
     pub(crate) fn new(settings: &Settings) -> Rc<Self> {
+        Self::reporting(settings, Roll::default())
+    }
+
+    /// The same; its named upstreams are listed on `roll`.
+    pub(crate) fn reporting(settings: &Settings, roll: Roll) -> Rc<Self> {
         let plugins = RefCell::new(Plugins::of(settings));
-        Rc::new(Self(Rc::new(Inner { pool: Rc::default(), connector: Connector::default(), plugins })))
+        Rc::new(Self(Rc::new(Inner {
+            pool: Rc::default(),
+            connector: Connector::default(),
+            plugins,
+            named: Registry::new(roll),
+        })))
     }
 
     /// Takes over what another deployment's settings say of plugins' requests; pools and names are kept.
     pub(crate) fn reconfigure(&self, settings: &Settings) {
         self.0.plugins.replace(Plugins::of(settings));
+    }
+
+    /// Makes a deployment's named upstreams live, in the settings' order. What is known of endpoints that were there
+    /// before is kept.
+    pub(crate) fn named(&self, settings: &Settings, watching: &[Watching]) -> Vec<Rc<Named>> {
+        Named::all(&self.0, settings, watching)
+    }
+
+    /// A target to send to with [`send_along`](Self::send_along).
+    pub(crate) fn destination(&self, target: &Target, connection: &Rc<Connection>) -> Destination {
+        Destination { place: self.0.pool.place(target, connection), connection: connection.clone() }
+    }
+
+    /// As [`send_to`](Self::send_to), to a target with the destination's scheme and authority.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn send_along(
+        &self,
+        mut request: Request,
+        destination: &Destination,
+        exchange: &Exchange,
+    ) -> Result<Response, Failure> {
+        let Destination { place, connection } = destination;
+        let way = Way::new(place, connection, AddressPolicy::ALL, Some(exchange));
+        self.0.attempt(&mut request, &way).await
     }
 
     /// Sends a request to its target (no address policy: the operator configured it) and gives the response once its
@@ -71,21 +157,46 @@ impl Client {
         &self,
         request: Request,
         connection: &Rc<Connection>,
+        exchange: Option<&Exchange>,
     ) -> Result<Response, Failure> {
-        self.0.send(request, connection, AddressPolicy::ALL, None).await
+        self.0.send(request, connection, AddressPolicy::ALL, exchange, None).await
     }
 
-    /// The same for a target that an upstream chose, by a redirect: held to the address policy of plugins.
+    /// As [`send_to`](Self::send_to), to that address of the target.
     ///
     /// # Errors
-    /// As [`send_to`](Self::send_to), and [`Reason::AddressDenied`](polygate_pipeline::Reason::AddressDenied).
+    /// As there.
+    async fn send_at(
+        &self,
+        mut request: Request,
+        at: IpAddr,
+        connection: &Rc<Connection>,
+    ) -> Result<Response, Failure> {
+        let place = self.0.pool.place(&request.target, connection);
+        let way = Way { at: Some(at), ..Way::new(&place, connection, AddressPolicy::ALL, None) };
+        self.0.attempt(&mut request, &way).await
+    }
+
+    /// Connects to that address of the target, TLS included, and closes again.
+    ///
+    /// # Errors
+    /// One of the upstream's reasons.
+    async fn connect(&self, target: &Target, at: IpAddr, connection: &Connection) -> Result<(), Failure> {
+        self.0.connector.connect(target, Some(at), connection, AddressPolicy::ALL).await.map(drop)
+    }
+
+    /// As [`send_to`](Self::send_to), to a target that an upstream chose, by a redirect: held to the address policy of plugins.
+    ///
+    /// # Errors
+    /// As there, and [`Reason::AddressDenied`](polygate_pipeline::Reason::AddressDenied).
     pub(crate) async fn follow(
         &self,
         request: Request,
         connection: &Rc<Connection>,
+        exchange: &Exchange,
     ) -> Result<Response, Failure> {
         let policy = self.0.plugins.borrow().policy;
-        self.0.send(request, connection, policy, None).await
+        self.0.send(request, connection, policy, Some(exchange), None).await
     }
 }
 
@@ -97,7 +208,19 @@ impl Outbound for Client {
     ) -> LocalBoxFuture<'static, Result<Response, Failure>> {
         let inner = self.0.clone();
         let Plugins { connection, policy } = inner.plugins.borrow().clone();
-        Box::pin(async move { inner.send(request, &connection, policy, options.timeout).await })
+        Box::pin(async move { inner.send(request, &connection, policy, None, options.timeout).await })
+    }
+}
+
+impl<'a> Way<'a> {
+    fn new(
+        place: &'a Rc<Place>,
+        connection: &'a Rc<Connection>,
+        policy: AddressPolicy,
+        exchange: Option<&'a Exchange>,
+    ) -> Self {
+        let quiet = connection.response;
+        Self { place, connection, policy, at: None, named: None, exchange, limit: None, quiet }
     }
 }
 
@@ -107,21 +230,38 @@ impl Inner {
         mut request: Request,
         connection: &Rc<Connection>,
         policy: AddressPolicy,
+        exchange: Option<&Exchange>,
         limit: Option<Duration>,
     ) -> Result<Response, Failure> {
         let place = self.pool.place(&request.target, connection);
+        let way = Way { limit, ..Way::new(&place, connection, policy, exchange) };
+        self.attempt(&mut request, &way).await
+    }
+
+    /// One try for an exchange, if it is for one: counted, and a call of its trace.
+    async fn attempt(&self, request: &mut Request, way: &Way<'_>) -> Result<Response, Failure> {
+        let Some(exchange) = way.exchange else { return self.send_one_way(request, way).await };
+        exchange.count_try();
+        let call = Call::begin(exchange, request, Caller::Handler);
+        let result = self.send_one_way(request, way).await;
+        if let Some(call) = call {
+            call.end(&result);
+        }
+        result
+    }
+
+    /// Sends a request one way. Its body is taken out once there is a connection.
+    async fn send_one_way(&self, request: &mut Request, way: &Way<'_>) -> Result<Response, Failure> {
         let framing = encode::request_framing(&request.body);
-        let mut body = std::mem::take(&mut request.body);
         let mut fresh = false;
         loop {
-            let reused = if fresh { None } else { place.take(|ip| policy.admits(ip)) };
-            let may_retry = reused.is_some();
-            let connected = match reused {
-                Some(connected) => connected,
-                None => self.connector.connect(&request.target, connection, policy).await?,
-            };
+            let (connected, reused) = self.connected(&request.target, way, fresh).await?;
+            if let Some(exchange) = way.exchange {
+                exchange.set_upstream_address(SocketAddr::new(connected.peer, way.place.port));
+            }
+            let body = std::mem::take(&mut request.body);
             // Only what is in memory can be sent a second time.
-            let replay = may_retry.then(|| replay(&body)).flatten();
+            let replay = reused.then(|| replay(&body)).flatten();
             let mut outbox = Outbox::new();
             encode::request_head(
                 outbox.end_mut(),
@@ -131,21 +271,44 @@ impl Inner {
                 framing,
             );
             let transfer = Transfer::new(outbox, Encoder::new(framing), body);
-            let mut flight = Flight::new(connected, transfer, place.clone(), connection.clone());
-            match flight.head(&request.method, limit).await {
+            let mut flight = Flight::new(connected, transfer, way.place.clone(), way.connection.clone());
+            match flight.head(&request.method, way.limit, way.quiet).await {
                 Ok(head) => return Ok(flight.response(head)),
                 // The upstream closed a kept connection just as it was used again (RFC 9112 9.3.1): on a new one the
                 // request is not a repetition, or is harmless.
                 Err(no)
                     if no.died && (no.written == 0 || is_idempotent(&request.method)) && replay.is_some() =>
                 {
-                    body = replay.unwrap_or_default();
+                    request.body = replay.unwrap_or_default();
                     fresh = true;
                 }
                 Err(no) if no.died && no.written == 0 => return Err(no.failure.retryable()),
                 Err(no) => return Err(no.failure),
             }
         }
+    }
+
+    /// A connection, and whether it was used before.
+    async fn connected(
+        &self,
+        target: &Target,
+        way: &Way<'_>,
+        fresh: bool,
+    ) -> Result<(Connected, bool), Failure> {
+        let kept = if fresh { None } else { way.place.take(|ip| way.policy.admits(ip)) };
+        if let Some(connected) = kept {
+            return Ok((connected, true));
+        }
+        let open = match way.named {
+            None => None,
+            Some(named) => match named.admit(way.place, fresh).await? {
+                Admitted::Kept(connected) => return Ok((*connected, true)),
+                Admitted::New(open) => Some(open),
+            },
+        };
+        let mut connected = self.connector.connect(target, way.at, way.connection, way.policy).await?;
+        connected.open = open;
+        Ok((connected, false))
     }
 }
 
@@ -154,14 +317,6 @@ fn replay(body: &Body) -> Option<Body> {
         Some(bytes) => Some(Body::full(bytes.clone())),
         None => body.is_empty().then(Body::empty),
     }
-}
-
-/// RFC 9110 9.2.2.
-fn is_idempotent(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    )
 }
 
 #[cfg(test)]

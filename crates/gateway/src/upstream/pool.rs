@@ -11,6 +11,7 @@ use polygate_pipeline::{Scheme, Target};
 use polygate_plan::Connection;
 use tokio::time::Instant;
 
+use super::breaker::Gate;
 use super::stream::Connected;
 
 /// Unused connections of all targets together; beyond, they are closed after use.
@@ -23,6 +24,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Pool {
     /// By authority as written; the few places of one authority differ in scheme or trusted authorities.
     places: RefCell<HashMap<Box<str>, Vec<Rc<Place>>>>,
+    /// Those of named upstreams' endpoints, which hold them.
+    own: RefCell<Vec<Weak<Place>>>,
     idle: Rc<Cell<usize>>,
     sweeping: Cell<bool>,
 }
@@ -31,8 +34,11 @@ pub(super) struct Pool {
 pub(super) struct Place {
     scheme: Scheme,
     ca_file: Option<PathBuf>,
+    pub(super) port: u16,
     idle: RefCell<Vec<Idle>>,
     total: Rc<Cell<usize>>,
+    /// The named upstream whose place it is, which is told of connections that fall idle.
+    gate: Option<Rc<Gate>>,
 }
 
 struct Idle {
@@ -49,16 +55,35 @@ impl Pool {
         if let Some(found) = places.get(target.authority()).and_then(|all| all.iter().find(fits)) {
             return found.clone();
         }
-        let place = Rc::new(Place {
-            scheme: target.scheme(),
-            ca_file: connection.ca_file.clone(),
-            idle: RefCell::default(),
-            total: self.idle.clone(),
-        });
+        let place = Rc::new(self.made(target, connection, None));
         places.entry(target.authority().into()).or_default().push(place.clone());
         drop(places);
         self.ensure_sweeper();
         place
+    }
+
+    /// A place of a named upstream's own.
+    pub(super) fn own_place(
+        self: &Rc<Self>,
+        target: &Target,
+        connection: &Connection,
+        gate: &Rc<Gate>,
+    ) -> Rc<Place> {
+        let place = Rc::new(self.made(target, connection, Some(gate.clone())));
+        self.own.borrow_mut().push(Rc::downgrade(&place));
+        self.ensure_sweeper();
+        place
+    }
+
+    fn made(&self, target: &Target, connection: &Connection, gate: Option<Rc<Gate>>) -> Place {
+        Place {
+            scheme: target.scheme(),
+            ca_file: connection.ca_file.clone(),
+            port: target.port(),
+            idle: RefCell::default(),
+            total: self.idle.clone(),
+            gate,
+        }
     }
 
     /// Starts looking through the pool now and then, until there is nothing left to look at.
@@ -75,16 +100,12 @@ impl Pool {
         let now = Instant::now();
         let mut places = self.places.borrow_mut();
         places.retain(|_, all| {
-            all.retain(|place| {
-                let mut idle = place.idle.borrow_mut();
-                let before = idle.len();
-                idle.retain_mut(|idle| idle.expires > now && idle.connected.is_quiet());
-                place.total.set(place.total.get() - (before - idle.len()));
-                !idle.is_empty() || Rc::strong_count(place) > 1
-            });
+            all.retain(|place| place.sweep(now) || Rc::strong_count(place) > 1);
             !all.is_empty()
         });
-        !places.is_empty()
+        let mut own = self.own.borrow_mut();
+        own.retain(|place| place.upgrade().inspect(|place| _ = place.sweep(now)).is_some());
+        !places.is_empty() || !own.is_empty()
     }
 }
 
@@ -99,7 +120,37 @@ async fn sweeper(pool: Weak<Pool>) {
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.total.set(self.total.get() - self.idle.get_mut().len());
+    }
+}
+
 impl Place {
+    /// Closes what has expired or was closed by the other end. Says whether anything is left.
+    fn sweep(&self, now: Instant) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let gone: Vec<Idle> =
+            idle.extract_if(.., |idle| idle.expires <= now || !idle.connected.is_quiet()).collect();
+        let left = !idle.is_empty();
+        drop(idle);
+        self.total.set(self.total.get() - gone.len());
+        left
+    }
+
+    /// Closes the connection that has waited longest. False when none waits.
+    pub(super) fn close_one(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        if idle.is_empty() {
+            return false;
+        }
+        let closed = idle.remove(0);
+        drop(idle);
+        self.total.set(self.total.get() - 1);
+        drop(closed);
+        true
+    }
+
     /// The connection that was used last, if it is still good and `admits` its address.
     pub(super) fn take(&self, admits: impl Fn(IpAddr) -> bool) -> Option<Connected> {
         let mut all = self.idle.borrow_mut();
@@ -123,6 +174,10 @@ impl Place {
             connected.buffer.shrink();
             self.total.set(self.total.get() + 1);
             all.push(Idle { connected, expires: Instant::now() + keep_alive });
+            drop(all);
+            if let Some(gate) = &self.gate {
+                gate.call();
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::breaker::Open;
 use crate::wire::{Deadline, ReadBuffer};
 
 /// The byte stream.
@@ -23,11 +24,13 @@ pub(super) struct Connected {
     pub(super) buffer: ReadBuffer,
     pub(super) deadline: Deadline,
     pub(super) peer: IpAddr,
+    /// That a named upstream counts it as open.
+    pub(super) open: Option<Open>,
 }
 
 impl Connected {
     pub(super) fn new(stream: Stream, peer: IpAddr) -> Self {
-        Self { stream, buffer: ReadBuffer::default(), deadline: Deadline::default(), peer }
+        Self { stream, buffer: ReadBuffer::default(), deadline: Deadline::default(), peer, open: None }
     }
 
     /// Whether an unused connection is still quiet: neither closed nor speaking out of turn.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use polygate_pipeline::{BodyStream, Bytes, Frame, Headers, Reason, StatusCode, Target};
+use polygate_pipeline::{BodyStream, Bytes, Frame, Headers, Method, Reason, StatusCode, Target};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -115,7 +115,7 @@ async fn text(response: Response) -> String {
 }
 
 async fn reason(client: &Client, connection: &Rc<Connection>, request: Request) -> Reason {
-    match client.send_to(request, connection).await {
+    match client.send_to(request, connection, None).await {
         Ok(response) => response.body.collect(1 << 30).await.unwrap_err().reason(),
         Err(failure) => failure.reason(),
     }
@@ -148,7 +148,7 @@ fn keeps_connections_and_uses_them_again() {
             let mut request = upstream.request(Method::GET, "/a?b");
             request.headers.append("X-Case", b"1").unwrap();
             request.headers.append("Connection", b"x").unwrap();
-            let response = client.send_to(request, &connection).await.unwrap();
+            let response = client.send_to(request, &connection, None).await.unwrap();
             // A small response leaves the connection free before its body is read.
             assert!(response.body.as_full().is_some());
             assert_eq!(text(response).await, "ok");
@@ -169,13 +169,14 @@ fn a_kept_connection_that_died_is_replaced_once() {
         let upstream = Upstream::start(vec![first(), vec![Act::Answer(HEAD, OK), Act::Hang]]).await;
         let (client, connection) = client();
         for _ in 0..2 {
-            let response = client.send_to(upstream.request(Method::GET, "/"), &connection).await.unwrap();
+            let response =
+                client.send_to(upstream.request(Method::GET, "/"), &connection, None).await.unwrap();
             assert_eq!(text(response).await, "ok");
         }
         assert_eq!((upstream.connections.get(), upstream.requests.borrow().len()), (2, 3));
         // What may have been acted upon is not repeated.
         let upstream = Upstream::start(vec![first(), vec![Act::Answer(HEAD, OK)]]).await;
-        let response = client.send_to(upstream.request(Method::GET, "/"), &connection).await.unwrap();
+        let response = client.send_to(upstream.request(Method::GET, "/"), &connection, None).await.unwrap();
         assert_eq!(text(response).await, "ok");
         let post = upstream.request(Method::POST, "/");
         assert_eq!(reason(&client, &connection, post).await, Reason::UpstreamClosed);
@@ -190,7 +191,8 @@ fn a_connection_that_was_closed_while_unused_is_not_used() {
         let upstream = Upstream::start(vec![once(), once()]).await;
         let (client, connection) = client();
         for _ in 0..2 {
-            let response = client.send_to(upstream.request(Method::POST, "/"), &connection).await.unwrap();
+            let response =
+                client.send_to(upstream.request(Method::POST, "/"), &connection, None).await.unwrap();
             assert_eq!(text(response).await, "ok");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -209,12 +211,12 @@ fn bodies_of_every_framing_both_ways() {
         let mut request = upstream.request(Method::POST, "/");
         let trailers: Headers = [("T", "v"), ("Content-Length", "3")].into_iter().collect();
         request.body = Body::stream(Frames(vec![data("he"), data("llo"), Some(Frame::Trailers(trailers))]));
-        let response = client.send_to(request, &connection).await.unwrap();
+        let response = client.send_to(request, &connection, None).await.unwrap();
         let (body, trailers) = response.body.collect(100).await.unwrap();
         assert_eq!((&body[..], trailers), (&b"onetwo"[..], Some([("sum", "6")].into_iter().collect())));
         let mut request = upstream.request(Method::POST, "/");
         request.body = Body::full("hello");
-        let response = client.send_to(request, &connection).await.unwrap();
+        let response = client.send_to(request, &connection, None).await.unwrap();
         assert_eq!((response.body.length(), text(response).await.as_str()), (None, "until the end"));
         assert_eq!(upstream.connections.get(), 1);
         let requests = upstream.requests.borrow();
@@ -235,7 +237,7 @@ fn an_answer_may_come_before_the_request_is_whole() {
         let (client, connection) = client();
         let mut request = upstream.request(Method::POST, "/");
         request.body = Body::stream(Frames(vec![data("some"), None]));
-        let response = client.send_to(request, &connection).await.unwrap();
+        let response = client.send_to(request, &connection, None).await.unwrap();
         assert_eq!(response.status, StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(text(response).await, "much");
         // With the response the unfinished upload is over: its connection is closed, not kept.
@@ -247,7 +249,7 @@ fn an_answer_may_come_before_the_request_is_whole() {
         let upstream = Upstream::start(vec![vec![Act::Answer(HEAD, answer), Act::Count]]).await;
         let mut request = upstream.request(Method::POST, "/");
         request.body = Body::full(vec![b'x'; 5 << 20]);
-        let response = client.send_to(request, &connection).await.unwrap();
+        let response = client.send_to(request, &connection, None).await.unwrap();
         assert_eq!(response.body.collect(10).await.unwrap_err().reason(), Reason::UpstreamTimeout);
         while upstream.counted.get().is_none() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -287,7 +289,7 @@ fn garbage_and_silence_have_reasons() {
         assert_eq!(reason(&client, &connection, request).await, Reason::UpstreamTimeout);
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let request = Request::new(Method::GET, Target::parse(&format!("http://{free}/")).unwrap());
-        let failure = client.send_to(request, &connection).await.unwrap_err();
+        let failure = client.send_to(request, &connection, None).await.unwrap_err();
         assert_eq!((failure.reason(), failure.is_retryable()), (Reason::UpstreamRefused, true));
     });
 }
@@ -303,10 +305,10 @@ fn what_stands_behind_a_response_is_never_taken_for_another() {
             let scripts =
                 vec![vec![Act::Answer(HEAD, answer), Act::Hang], vec![Act::Answer(HEAD, OK), Act::Hang]];
             let upstream = Upstream::start(scripts).await;
-            let first = client.send_to(upstream.request(method, "/"), &connection).await.unwrap();
+            let first = client.send_to(upstream.request(method, "/"), &connection, None).await.unwrap();
             drop(first);
             tokio::time::sleep(Duration::from_millis(20)).await;
-            let second = client.send_to(upstream.request(Method::GET, "/"), &connection).await.unwrap();
+            let second = client.send_to(upstream.request(Method::GET, "/"), &connection, None).await.unwrap();
             assert_eq!(text(second).await, "ok");
             assert_eq!(upstream.connections.get(), 2);
         }
@@ -319,7 +321,7 @@ fn a_response_that_is_given_up_closes_its_connection() {
         let endless = "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhe";
         let upstream = Upstream::start(vec![vec![Act::Answer(HEAD, endless), Act::Count]]).await;
         let (client, connection) = client();
-        let response = client.send_to(upstream.request(Method::GET, "/"), &connection).await.unwrap();
+        let response = client.send_to(upstream.request(Method::GET, "/"), &connection, None).await.unwrap();
         drop(response);
         while upstream.counted.get().is_none() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -336,7 +338,8 @@ fn plugins_reach_only_what_the_policy_admits() {
         settings.outbound.private = false;
         let careful = Client::new(&settings);
         // A connection that the operator's own traffic left open is no way around the policy.
-        let own = careful.send_to(upstream.request(Method::GET, "/"), &Rc::new(Connection::default())).await;
+        let own =
+            careful.send_to(upstream.request(Method::GET, "/"), &Rc::new(Connection::default()), None).await;
         assert_eq!(text(own.unwrap()).await, "ok");
         let options = OutboundOptions::default();
         let denied = careful.send(upstream.request(Method::GET, "/"), options).await.unwrap_err();
@@ -397,7 +400,7 @@ fn https_with_an_authority_of_ones_own() {
         let client = Client::new(&Settings::default());
         let trusting = Rc::new(Connection { ca_file: Some(file.clone()), ..Connection::default() });
         for _ in 0..2 {
-            assert_eq!(text(client.send_to(request(), &trusting).await.unwrap()).await, "ok");
+            assert_eq!(text(client.send_to(request(), &trusting, None).await.unwrap()).await, "ok");
         }
         assert_eq!(handshakes.get(), 1);
         // Neither without the authority, nor over the connection that was made with it.

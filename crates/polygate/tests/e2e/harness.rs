@@ -178,17 +178,12 @@ impl Gateway {
         variables: &[(&str, &str)],
     ) -> Self {
         let (port, admin) = (free_port(), free_port());
+        let workers: &[&str] = if more.contains(&"--workers") { &[] } else { &["--workers", "2"] };
         let mut child = polygate()
             .arg(command)
             .arg(project)
-            .args([
-                "--listen",
-                &format!("127.0.0.1:{port}"),
-                "--admin",
-                &format!("127.0.0.1:{admin}"),
-                "--workers",
-                "2",
-            ])
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--admin", &format!("127.0.0.1:{admin}")])
+            .args(workers)
             .args(more)
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())

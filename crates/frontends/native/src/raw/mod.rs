@@ -9,3 +9,4 @@ pub(crate) mod routes;
 pub(crate) mod settings;
 pub(crate) mod text;
 pub(crate) mod tls;
+pub(crate) mod upstreams;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::policies::OnFailureName;
 use super::text::{Address, Duration, Network, Size};
 use super::tls::Tls;
+use super::upstreams::{Dns, Upstream};
 
 /// What is not per route: `polygate.toml`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -31,6 +32,8 @@ pub(crate) struct SettingsFile {
     pub(crate) connection: Connection,
     /// Named upstreams, for `"options": {"upstream": "NAME"}`.
     pub(crate) upstreams: BTreeMap<String, Upstream>,
+    /// How names of upstreams are resolved.
+    pub(crate) dns: Dns,
     /// What plugins may reach with outbound requests.
     pub(crate) outbound: Outbound,
     /// Response compression.
@@ -164,28 +167,6 @@ pub(crate) struct Connection {
     /// How long an unused connection is kept. Default 60s.
     pub(crate) keep_alive: Option<Duration>,
     /// Unused connections kept per target and worker. Default 64.
-    pub(crate) pool: Option<usize>,
-    /// A file with further certificate authorities (PEM), relative to the project's folder.
-    pub(crate) ca_file: Option<String>,
-}
-
-/// A named upstream.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct Upstream {
-    /// Its base URL.
-    pub(crate) url: Option<String>,
-    /// Its base URLs, taken in turn; in place of `url`.
-    pub(crate) targets: Option<Vec<String>>,
-    /// Until connected, TLS included.
-    pub(crate) connect: Option<Duration>,
-    /// Until the response's head.
-    pub(crate) response: Option<Duration>,
-    /// A pause within a body.
-    pub(crate) idle_body: Option<Duration>,
-    /// How long an unused connection is kept.
-    pub(crate) keep_alive: Option<Duration>,
-    /// Unused connections kept per target and worker.
     pub(crate) pool: Option<usize>,
     /// A file with further certificate authorities (PEM), relative to the project's folder.
     pub(crate) ca_file: Option<String>,

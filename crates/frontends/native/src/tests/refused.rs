@@ -189,7 +189,7 @@ polygate.toml:8:11+4 error[bad-value] admin.address: true is not possible here |
 polygate.toml:10:7+5 error[bad-value] limits.uri: "8KB" cannot be read | a size such as 64KiB, 16MiB or 1GiB, or a number of bytes
 polygate.toml:12:8+1 error[wrong-type] timeouts.idle: a number stands here | a duration such as 50ms, 5s, 1m or 1h
 polygate.toml:14:10+5 error[bad-value] log.format: "jsn" is not possible here | one of pretty, json | json?
-polygate.toml:18:2+5 error[unknown-field] listn: unknown field "listn" | one of listen, tls, admin, limits, timeouts, budget, connection, upstreams, outbound, compression, log, access-log, telemetry, dev | listen?
+polygate.toml:18:2+5 error[unknown-field] listn: unknown field "listn" | one of listen, tls, admin, limits, timeouts, budget, connection, upstreams, dns, outbound, compression, log, access-log, telemetry, dev | listen?
 "#;
     refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
     let expected = r#"

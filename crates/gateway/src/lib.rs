@@ -28,6 +28,7 @@ mod serve;
 mod service;
 mod tls;
 mod traces;
+mod transport;
 mod upstream;
 mod wire;
 mod worker;

@@ -104,14 +104,17 @@ pub(super) fn is_panic(usable: usize, total: usize, percent: u8) -> bool {
     usable * 100 < total * usize::from(percent)
 }
 
+/// The whole of a weight, in percent: choices are made in this scale.
+pub(super) const WHOLE: u32 = 100;
+
 /// The part of its weight, in percent, that an endpoint gets that recovered at `since`.
 pub(super) fn ramp(since: Instant, now: Instant, window: Duration) -> u32 {
     let passed = now.saturating_duration_since(since);
     if passed >= window {
-        return 100;
+        return WHOLE;
     }
-    let percent = passed.as_micros() * 100 / window.as_micros().max(1);
-    (percent as u32).clamp(1, 100)
+    let percent = passed.as_micros() * u128::from(WHOLE) / window.as_micros().max(1);
+    (percent as u32).clamp(1, WHOLE)
 }
 
 #[cfg(test)]

@@ -253,7 +253,7 @@ impl Named {
             self.chooser.choose_even(all, key)
         } else {
             // In the scale of a closer choice: what endpoints have saved up goes on from one to the other.
-            self.chooser.choose(all, |index| all[index].weight * 100, key)
+            self.chooser.choose(all, |index| all[index].weight * health::WHOLE, key)
         };
         match chosen.and_then(|index| all.get(index)) {
             Some(endpoint) => Ok(endpoint.clone()),
@@ -278,9 +278,9 @@ impl Named {
             if endpoint.is_usable(now) {
                 let percent = match endpoint.recovered(now).filter(|_| !self.spec.slow_start.is_zero()) {
                     Some(since) => health::ramp(since, now, self.spec.slow_start),
-                    None => 100,
+                    None => health::WHOLE,
                 };
-                ramping |= percent < 100;
+                ramping |= percent < health::WHOLE;
                 usable += 1;
                 weight = endpoint.weight * percent;
             }
@@ -290,7 +290,7 @@ impl Named {
         if health::is_panic(usable, all.len(), self.spec.panic_percent) {
             self.core.vitals.panics.add(1);
             weights.clear();
-            weights.extend(all.iter().map(|endpoint| endpoint.weight * 100));
+            weights.extend(all.iter().map(|endpoint| endpoint.weight * health::WHOLE));
         } else if usable == 0 && !all.is_empty() {
             self.core.vitals.unhealthy.add(1);
             let detail = format!("none of {} endpoints of {:?} is usable", all.len(), self.core.name);

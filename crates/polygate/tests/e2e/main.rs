@@ -8,6 +8,7 @@ mod compression;
 mod examples;
 mod harness;
 mod logs;
+mod names;
 mod packages;
 mod policies;
 mod proxy;

@@ -10,12 +10,14 @@ use rquickjs::function::This;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Ctx, Function, Persistent, Promise, Result as JsResult, Value};
 
+use crate::cast::as_object;
 use crate::error::CallError;
 use crate::handle::State;
 use crate::kept::Kept;
 use crate::scope::CallScope;
 use crate::trace;
 use crate::vm::{Vm, pump};
+use crate::web::fetch;
 
 /// The result of a JavaScript call: a future, and often ready already (see [`Call::into_ready`]).
 #[must_use = "the result of the call is lost"]
@@ -53,6 +55,12 @@ where
         value: Value<'js>,
         finish: C,
     ) -> Self {
+        let value = match awaited(ctx, value) {
+            Ok(value) => value,
+            Err(error) => {
+                return Self::Done(Err(CallError::Script(Box::new(trace::from_error(ctx, error)))));
+            }
+        };
         let Some(promise) = value.as_promise() else { return Self::Done(finished(ctx, value, finish)) };
         match promise.state() {
             PromiseState::Pending => {
@@ -67,6 +75,17 @@ where
             }
         }
     }
+}
+
+/// What `await` would wait for: a promise for an object that has a `then`, anything else as it is.
+fn awaited<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> JsResult<Value<'js>> {
+    let Some(object) = as_object(&value).filter(|_| !fetch::is_message(&value)) else { return Ok(value) };
+    if value.is_promise() || !object.get::<_, Value<'js>>("then")?.is_function() {
+        return Ok(value);
+    }
+    let (promise, resolve, _) = ctx.promise()?;
+    let () = resolve.call((value,))?;
+    Ok(promise.into_value())
 }
 
 /// The result of a settled promise.

@@ -30,8 +30,8 @@ mod tests;
 pub use call::Call;
 pub use cast::{as_object, into_object};
 pub use compile::{
-    Cache, CompileInput, CompiledModule, Entry, MAX_CACHE_BYTES, MAX_MODULE_BYTES, MAX_MODULES, Program,
-    compile,
+    Cache, CompileInput, CompiledModule, DIRECT, Entry, MAX_CACHE_BYTES, MAX_MODULE_BYTES, MAX_MODULES,
+    Program, compile,
 };
 pub use error::{CallError, Death, MAX_CAUSES, MAX_ERROR_TEXT, ScriptError};
 pub use handle::VmHandle;

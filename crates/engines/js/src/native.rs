@@ -160,6 +160,13 @@ impl NativeText<'_, '_> {
         // SAFETY: the engine keeps `len` bytes at this address until they are given back.
         unsafe { std::slice::from_raw_parts(self.at.as_ptr().cast(), self.len) }
     }
+
+    /// The text, if it is ASCII.
+    pub fn ascii(&self) -> Option<&str> {
+        let bytes = self.bytes();
+        // SAFETY: ASCII is UTF-8.
+        bytes.is_ascii().then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
+    }
 }
 
 impl Drop for NativeText<'_, '_> {

@@ -198,8 +198,10 @@ fn arguments_reach_the_function() {
             args.push(7)
         };
         assert_eq!(bench.vm.call(&scope(50), &function, args, text).await.unwrap(), "\"x7\"");
-        let five = |_: &Ctx<'_>, args: &mut crate::Arguments<'_>| (0..5).try_for_each(|i| args.push(i));
-        assert!(bench.vm.call(&scope(50), &function, five, text).await.is_err());
+        let more = |_: &Ctx<'_>, args: &mut crate::Arguments<'_>| {
+            (0..=crate::MAX_ARGS).try_for_each(|i| args.push(i))
+        };
+        assert!(bench.vm.call(&scope(50), &function, more, text).await.is_err());
     });
 }
 

@@ -20,7 +20,7 @@ use crate::sys::{Counting, Memory};
 use crate::{harden, trace, web};
 
 /// Most arguments that [`Vm::call`] passes: as many as QuickJS is given without an allocation.
-pub const MAX_ARGS: usize = 4;
+pub const MAX_ARGS: usize = 5;
 
 /// Most unhandled rejections that are remembered within one run.
 const MAX_REJECTIONS: usize = 100;

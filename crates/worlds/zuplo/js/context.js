@@ -76,16 +76,6 @@ class ZuploContext {
     });
   }
 
-  addResponseSendingHook(hook) {
-    requireFunction(hook, 'addResponseSendingHook');
-    native.addHook(this, hook, false);
-  }
-
-  addResponseSendingFinalHook(hook) {
-    requireFunction(hook, 'addResponseSendingFinalHook');
-    native.addHook(this, hook, true);
-  }
-
   async invokeInboundPolicy(name, request) {
     const policy = policyNamed(name);
     const result = await policy.run(request, this, policy.options, name);
@@ -101,6 +91,10 @@ class ZuploContext {
     if (result instanceof Response) return result;
     throw new RuntimeError(`The outbound policy '${name}' must return a Response, it returned ${describe(result)}`);
   }
+}
+
+for (const add of [native.addResponseSendingHook, native.addResponseSendingFinalHook]) {
+  hide(ZuploContext.prototype, add.name, add);
 }
 
 function requireFunction(value, where) {

@@ -10,17 +10,8 @@ native.ready({
   initialise,
   runRequestHooks,
   runSendingHooks,
-  // A policy's function as the Rust side calls it, and as other policies invoke it by name.
-  inbound(run, options, name) {
-    policies.set(name, { run, options });
-    return (request, context) => run(request, context, options, name);
-  },
-  outbound(run, options, name) {
-    policies.set(name, { run, options });
-    return (response, request, context) => run(response, request, context, options, name);
-  },
-  // Handlers of this module have options; a project's own do not.
-  handler: (run, options) => (request, context) => run(request, context, options),
+  // Makes a policy known by its name, to be invoked by other policies.
+  know(run, options, name) { policies.set(name, { run, options }); },
   template: (run) => (request, context) => run(request, context, environment),
 });
 

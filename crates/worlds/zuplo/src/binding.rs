@@ -12,9 +12,7 @@ use polygate_engine_js::rquickjs::{
     Array, Ctx, Error, Exception, Function, Object, Result as JsResult, Symbol, Value,
 };
 use polygate_engine_js::web::fetch::{self, Limits};
-use polygate_engine_js::{
-    Kept, NativeCall, NativeFunction, NativeValue, VmHandle, as_object, into_object, set_native,
-};
+use polygate_engine_js::{Kept, NativeCall, NativeFunction, NativeValue, VmHandle, into_object, set_native};
 use polygate_pipeline::{Identity, LogLevel};
 use tokio::sync::oneshot;
 
@@ -35,9 +33,7 @@ pub(crate) struct Hooks {
     pub(crate) initialise: Kept,
     pub(crate) request_hooks: Kept,
     pub(crate) sending_hooks: Kept,
-    pub(crate) inbound: Kept,
-    pub(crate) outbound: Kept,
-    pub(crate) handler: Kept,
+    pub(crate) know: Kept,
     pub(crate) template: Kept,
 }
 
@@ -59,9 +55,7 @@ impl Hooks {
             initialise: keep("initialise")?,
             request_hooks: keep("runRequestHooks")?,
             sending_hooks: keep("runSendingHooks")?,
-            inbound: keep("inbound")?,
-            outbound: keep("outbound")?,
-            handler: keep("handler")?,
+            know: keep("know")?,
             template: keep("template")?,
         })
     }
@@ -117,6 +111,7 @@ pub(crate) fn install(
     native.set("httpProtocol", Func::from(http_protocol))?;
     set_native::<ContextOf>(ctx, &native)?;
     set_native::<AddHook>(ctx, &native)?;
+    set_native::<AddFinalHook>(ctx, &native)?;
     native.set("tie", Func::from(tie))?;
     native.set("takeHooks", Func::from(take_hooks))?;
     native.set("log", Func::from(log))?;
@@ -223,27 +218,42 @@ fn tie<'js>(request: Value<'js>, context: Value<'js>) {
     fetch::set_owner(&request, context);
 }
 
-/// Leaves a hook for the response: the context, the function, whether it comes after all others.
+/// The context's method that leaves a hook for the response.
 struct AddHook;
 
+/// The one for hooks that come after all others.
+struct AddFinalHook;
+
 impl NativeFunction for AddHook {
-    const NAME: &'static CStr = c"addHook";
-    const LENGTH: u8 = 3;
+    const NAME: &'static CStr = c"addResponseSendingHook";
+    const LENGTH: u8 = 1;
 
     fn call<'js>(call: NativeCall<'_, 'js>) -> JsResult<NativeValue<'js>> {
-        let ctx = call.ctx();
-        let context = call.value(0);
-        let Some(link) = as_object(&context).and_then(Object::as_class::<Link>) else {
-            return Err(Exception::throw_type(ctx, "Illegal invocation: not a context"));
-        };
-        let hook = VmHandle::of(ctx).keep(ctx, call.value(1));
-        let last = call.value(2).as_bool() == Some(true);
-        if !link.borrow().session.add_hook(hook, last) {
-            let message = format!("more than {MAX_HOOKS} hooks on one request");
-            return Err(Exception::throw_range(ctx, &message));
-        }
-        Ok(NativeValue::UNDEFINED)
+        add_hook(&call, "addResponseSendingHook", false)
     }
+}
+
+impl NativeFunction for AddFinalHook {
+    const NAME: &'static CStr = c"addResponseSendingFinalHook";
+    const LENGTH: u8 = 1;
+
+    fn call<'js>(call: NativeCall<'_, 'js>) -> JsResult<NativeValue<'js>> {
+        add_hook(&call, "addResponseSendingFinalHook", true)
+    }
+}
+
+fn add_hook<'js>(call: &NativeCall<'_, 'js>, name: &str, last: bool) -> JsResult<NativeValue<'js>> {
+    let link = call.this::<Link>()?;
+    let (ctx, hook) = (call.ctx(), call.value(0));
+    if !hook.is_function() {
+        let message = format!("{name} needs a function, not {}", hook.type_name());
+        return Err(Exception::throw_type(ctx, &message));
+    }
+    if !link.borrow().session.add_hook(VmHandle::of(ctx).keep(ctx, hook), last) {
+        let message = format!("more than {MAX_HOOKS} hooks on one request");
+        return Err(Exception::throw_range(ctx, &message));
+    }
+    Ok(NativeValue::UNDEFINED)
 }
 
 /// Takes the hooks that policies left on an exchange; `undefined` when there are none.

@@ -14,7 +14,7 @@ use polygate_engine_js::{Arguments, CallError, CallScope, Kept};
 use polygate_pipeline::{Exchange, Failure, Layer, Next, Reason, Request, Response, Role};
 
 use crate::binding::Facts;
-use crate::live::Live;
+use crate::live::{Bound, Live};
 use crate::messages;
 use crate::program::Entry;
 use crate::seat::Seat;
@@ -145,7 +145,7 @@ impl PolicyLayer {
         call.leave(&turn, head, response).await
     }
 
-    fn function<'l>(&self, live: &'l Live) -> Result<&'l Kept, Failure> {
+    fn function<'l>(&self, live: &'l Live) -> Result<&'l Bound, Failure> {
         // `Instance::layer` has seen that the policy has this role.
         live.function(self.policy, self.role).ok_or_else(|| Failure::new(Reason::PolicyUnavailable))
     }
@@ -262,38 +262,38 @@ impl<'a> Calls<'a> {
         self.leave(&turn, None, response).await
     }
 
-    fn inbound(&self, function: &Kept, request: Request) -> Begun<'a, Verdict> {
+    fn inbound(&self, bound: &Bound, request: Request) -> Begun<'a, Verdict> {
         let (live, session) = (self.live.clone(), self.session.clone());
-        let args = self.with_request(request);
-        self.call(function, args, move |ctx, value| verdict::inbound(ctx, &value, &live, &session))
+        let args = self.with_request(request, Some(bound));
+        self.call(bound.function(), args, move |ctx, value| verdict::inbound(ctx, &value, &live, &session))
     }
 
-    fn outbound(&self, function: &Kept, head: Option<Request>, response: Response) -> Begun<'a, Handled> {
+    fn outbound(&self, bound: &Bound, head: Option<Request>, response: Response) -> Begun<'a, Handled> {
         let live = self.live.clone();
         let head = head.map_or(Shown::PassedOn, Shown::Head);
-        let args = self.with_response(head, response);
-        self.call(function, args, move |ctx, value| verdict::outbound(ctx, &value, &live))
+        let args = self.with_response(head, response, Some(bound));
+        self.call(bound.function(), args, move |ctx, value| verdict::outbound(ctx, &value, &live))
     }
 
-    fn handler(&self, function: &Kept, request: Request) -> Begun<'a, Handled> {
+    fn handler(&self, bound: &Bound, request: Request) -> Begun<'a, Handled> {
         let live = self.live.clone();
-        let args = self.with_request(request);
-        self.call(function, args, move |ctx, value| verdict::handler(ctx, value, &live))
+        let args = self.with_request(request, Some(bound));
+        self.call(bound.function(), args, move |ctx, value| verdict::handler(ctx, value, &live))
     }
 
-    fn template(&self, function: &Kept, request: Request) -> Begun<'a, (String, Request)> {
+    fn template(&self, bound: &Bound, request: Request) -> Begun<'a, (String, Request)> {
         let session = self.session.clone();
-        let args = self.with_request(request);
+        let args = self.with_request(request, Some(bound));
         let finish = move |ctx: &Ctx<'_>, value: Value<'_>| -> JsResult<(String, Request)> {
             let own = session.request(ctx).ok_or(Error::Unknown)?;
             Ok((value.get()?, messages::take_request(ctx, &own)?))
         };
-        self.call(function, args, finish)
+        self.call(bound.function(), args, finish)
     }
 
     fn hooked_request(&self, request: Request) -> Begun<'a, Verdict> {
         let (live, session) = (self.live.clone(), self.session.clone());
-        let args = self.with_request(request);
+        let args = self.with_request(request, None);
         let hooks = &self.live.hooks().request_hooks;
         self.call(hooks, args, move |ctx, value| verdict::inbound(ctx, &value, &live, &session))
     }
@@ -331,43 +331,45 @@ impl<'a> Calls<'a> {
         response: Response,
     ) -> Result<Response, Failure> {
         let live = self.live.clone();
-        let args = self.with_response(head.map_or(Shown::AsItIs, Shown::Head), response);
+        let args = self.with_response(head.map_or(Shown::AsItIs, Shown::Head), response, None);
         let begun = self.call(hook, args, move |ctx, value| verdict::outbound(ctx, &value, &live));
         begun.await?.or_wrong("a response-sending hook must return a Response")
     }
 
-    /// Arguments `(request, context)`.
+    /// Arguments `(request, context)`, and those of `bound`.
     fn with_request(
         &self,
         request: Request,
+        bound: Option<&Bound>,
     ) -> impl for<'js> FnOnce(&Ctx<'js>, &mut Arguments<'js>) -> JsResult<()> {
-        let (live, session, exchange) = (self.live.clone(), self.session.clone(), self.exchange.clone());
         move |ctx, args| {
-            let (request, context) = session.present(ctx, &live, &exchange, request)?;
+            let (request, context) = self.session.present(ctx, &self.live, self.exchange, request)?;
             args.push(request)?;
-            args.push(context)
+            args.push(context)?;
+            bound.map_or(Ok(()), |bound| bound.push(ctx, args))
         }
     }
 
-    /// Arguments `(response, request, context)`.
+    /// Arguments `(response, request, context)`, and those of `bound`.
     fn with_response(
         &self,
         shown: Shown,
         response: Response,
+        bound: Option<&Bound>,
     ) -> impl for<'js> FnOnce(&Ctx<'js>, &mut Arguments<'js>) -> JsResult<()> {
-        let (live, session, exchange) = (self.live.clone(), self.session.clone(), self.exchange.clone());
         move |ctx, args| {
             let passed_on = matches!(shown, Shown::PassedOn);
             let (request, context) = match shown {
-                Shown::Head(head) => session.present(ctx, &live, &exchange, head)?,
-                Shown::PassedOn | Shown::AsItIs => session.made(ctx)?,
+                Shown::Head(head) => self.session.present(ctx, &self.live, self.exchange, head)?,
+                Shown::PassedOn | Shown::AsItIs => self.session.made(ctx)?,
             };
             if passed_on {
                 fetch::forget_body(request.as_value());
             }
             args.push(messages::wrap_response(ctx, response)?)?;
             args.push(request)?;
-            args.push(context)
+            args.push(context)?;
+            bound.map_or(Ok(()), |bound| bound.push(ctx, args))
         }
     }
 

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use polygate_engine_js::rquickjs::{Ctx, Result as JsResult, Value};
-use polygate_engine_js::{CallError, CallScope, Kept, LoadedModule, Vm, VmOptions};
+use polygate_engine_js::rquickjs::{Ctx, Result as JsResult, String as JsString, Value};
+use polygate_engine_js::{Arguments, CallError, CallScope, DIRECT, Kept, LoadedModule, Vm, VmOptions};
 use polygate_pipeline::{Diagnostic, PolicySpec, Role, Services};
 
 use crate::binding::{self, Hooks, HooksSlot, function};
@@ -33,12 +33,34 @@ pub(crate) struct Live {
     pub(crate) sending_hooks: bool,
 }
 
-/// A policy's functions, bound to its options.
+/// A policy's functions by role.
 #[derive(Default)]
 struct Functions {
-    inbound: Option<Kept>,
-    outbound: Option<Kept>,
-    handler: Option<Kept>,
+    inbound: Option<Bound>,
+    outbound: Option<Bound>,
+    handler: Option<Bound>,
+}
+
+/// A function with its last arguments.
+pub(crate) struct Bound {
+    run: Rc<Kept>,
+    /// A policy's options and name; of a handler of the runtime module, its options.
+    more: Rc<[Kept]>,
+}
+
+impl Bound {
+    /// What is called.
+    pub(crate) fn function(&self) -> &Kept {
+        &self.run
+    }
+
+    /// Adds the last arguments.
+    pub(crate) fn push<'js>(&self, ctx: &Ctx<'js>, args: &mut Arguments<'js>) -> JsResult<()> {
+        for value in &*self.more {
+            args.push(value.get(ctx))?;
+        }
+        Ok(())
+    }
 }
 
 impl Live {
@@ -83,6 +105,10 @@ impl Live {
     async fn load_policies(&mut self, program: &Compiled) -> Result<(), Vec<Diagnostic>> {
         let mut problems = Vec::new();
         let mut loaded: Vec<(&str, Option<LoadedModule>)> = Vec::new();
+        let direct = match program.modules.module(DIRECT) {
+            Some(_) => Some(self.vm.load(DIRECT).await.map_err(|error| vec![spawn_failed(&error)])?),
+            None => None,
+        };
         for (spec, entry) in program.policies.iter().zip(&program.entries) {
             let module = match entry {
                 Entry::Hooks => {
@@ -102,7 +128,9 @@ impl Live {
                 loaded.iter().find(|(name, _)| *name == module).and_then(|(_, module)| module.as_ref());
             // A module that throws is reported once, however many policies it has.
             let Some(module) = module else { continue };
-            match self.bind(spec, entry, module) {
+            let bound =
+                self.vm.run(&self.scope(), |ctx| self.bind(ctx, spec, entry, module, direct.as_ref()));
+            match bound {
                 Ok(Some(functions)) => self.policies.push(functions),
                 Ok(None) => problems.push(
                     Diagnostic::error(
@@ -122,47 +150,54 @@ impl Live {
     }
 
     /// Binds a policy's function to its options and name; `None` when its export is no function.
-    fn bind(
+    fn bind<'js>(
         &self,
+        ctx: &Ctx<'js>,
         spec: &PolicySpec,
         entry: &Entry,
         module: &LoadedModule,
-    ) -> Result<Option<Functions>, CallError> {
+        direct: Option<&LoadedModule>,
+    ) -> JsResult<Option<Functions>> {
         let export = match entry {
             Entry::Template(..) => "default",
             _ => spec.plugin.export.as_str(),
         };
-        let builtin = matches!(spec.plugin.module.as_str(), RUNTIME_MODULE | RUNTIME_ALIAS);
-        self.vm.run(&self.scope(), |ctx| {
-            let Some(run) = module.function(ctx, export)? else { return Ok(None) };
-            let run = function(ctx, &run)?;
-            let options = options(ctx, spec)?;
-            let bound = |hook: &Kept| -> JsResult<Kept> {
-                let bound = function(ctx, hook)?;
-                let bound: Value<'_> = bound.call((run.clone(), options.clone(), &*spec.name))?;
-                Ok(self.vm.handle().keep(ctx, bound))
-            };
-            let has = |role| spec.roles.contains(&role);
-            if spec.roles.is_empty() {
-                // On no route, yet code may invoke it by its name: binding is what makes the name known.
-                bound(&self.hooks.inbound)?;
-            }
-            if matches!(entry, Entry::Template(..)) {
-                return Ok(Some(Functions {
-                    inbound: Some(bound(&self.hooks.template)?),
-                    ..Functions::default()
-                }));
-            }
-            Ok(Some(Functions {
-                inbound: has(Role::Inbound).then(|| bound(&self.hooks.inbound)).transpose()?,
-                outbound: has(Role::Outbound).then(|| bound(&self.hooks.outbound)).transpose()?,
-                handler: match has(Role::Handler) {
-                    true if builtin => Some(bound(&self.hooks.handler)?),
-                    true => Some(self.vm.handle().keep(ctx, run.clone().into_value())),
-                    false => None,
-                },
-            }))
-        })
+        let Some(run) = module.function(ctx, export)? else { return Ok(None) };
+        let run = function(ctx, &run)?;
+        let keep = |value: Value<'js>| self.vm.handle().keep(ctx, value);
+        if matches!(entry, Entry::Template(..)) {
+            let template = function(ctx, &self.hooks.template)?.call((run,))?;
+            let inbound = Bound { run: Rc::new(keep(template)), more: Rc::default() };
+            return Ok(Some(Functions { inbound: Some(inbound), ..Functions::default() }));
+        }
+        let options = options(ctx, spec)?;
+        let has = |role| spec.roles.contains(&role);
+        if spec.roles.is_empty() || has(Role::Inbound) || has(Role::Outbound) {
+            // One that is on no route may still be invoked by its name.
+            let known = (run.clone(), options.clone(), &*spec.name);
+            let () = function(ctx, &self.hooks.know)?.call(known)?;
+        }
+        // What never awaits is called without a promise.
+        let twin = match direct.map(|direct| direct.function(ctx, "of")).transpose()?.flatten() {
+            Some(of) => function(ctx, &of)?.call::<_, Option<Value<'js>>>((run.clone(),))?,
+            None => None,
+        };
+        let run = Rc::new(keep(twin.unwrap_or_else(|| run.into_value())));
+        let named = || -> JsResult<Bound> {
+            let name = JsString::from_str(ctx.clone(), &spec.name)?.into_value();
+            Ok(Bound { run: run.clone(), more: Rc::new([keep(options.clone()), keep(name)]) })
+        };
+        let handler = || {
+            // A project's own handlers have no options.
+            let builtin = matches!(spec.plugin.module.as_str(), RUNTIME_MODULE | RUNTIME_ALIAS);
+            let more: Rc<[Kept]> = if builtin { Rc::new([keep(options.clone())]) } else { Rc::default() };
+            Bound { run: run.clone(), more }
+        };
+        Ok(Some(Functions {
+            inbound: has(Role::Inbound).then(named).transpose()?,
+            outbound: has(Role::Outbound).then(named).transpose()?,
+            handler: has(Role::Handler).then(handler),
+        }))
     }
 
     /// Runs the project's `runtimeInit`.
@@ -216,7 +251,7 @@ impl Live {
     }
 
     /// The function of a policy in a role.
-    pub(crate) fn function(&self, policy: usize, role: Role) -> Option<&Kept> {
+    pub(crate) fn function(&self, policy: usize, role: Role) -> Option<&Bound> {
         let functions = self.policies.get(policy)?;
         match role {
             Role::Inbound => functions.inbound.as_ref(),

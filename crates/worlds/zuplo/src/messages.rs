@@ -5,23 +5,9 @@ use polygate_engine_js::rquickjs::{Ctx, Object, Result as JsResult, Value};
 use polygate_engine_js::web::fetch;
 use polygate_pipeline::{Request, Response};
 
-/// What a value is, as far as policies may return it.
-pub(crate) enum Kind<'js> {
-    Request(Object<'js>),
-    Response(Object<'js>),
-    Other,
-}
-
-/// Looks at a policy's result.
-pub(crate) fn kind<'js>(value: &Value<'js>) -> Kind<'js> {
-    let Some(object) = as_object(value) else { return Kind::Other };
-    if fetch::is_response(value) {
-        Kind::Response(object.clone())
-    } else if fetch::is_request(value) {
-        Kind::Request(object.clone())
-    } else {
-        Kind::Other
-    }
+/// The value as a request object.
+pub(crate) fn as_request<'a, 'js>(value: &'a Value<'js>) -> Option<&'a Object<'js>> {
+    as_object(value).filter(|_| fetch::is_request(value))
 }
 
 /// An object of the runtime module's request class.
@@ -52,7 +38,7 @@ pub(crate) fn wrap_response<'js>(ctx: &Ctx<'js>, response: Response) -> JsResult
     fetch::wrap_response(ctx, response, None)
 }
 
-/// Moves the response out of its object.
-pub(crate) fn take_response<'js>(ctx: &Ctx<'js>, object: &Object<'js>) -> JsResult<Response> {
-    fetch::take_response(ctx, object.as_value())
+/// Moves the response out of its object, if the value is one.
+pub(crate) fn take_response<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> JsResult<Option<Response>> {
+    fetch::take_if_response(ctx, value)
 }

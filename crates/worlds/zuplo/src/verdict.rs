@@ -5,7 +5,7 @@ use polygate_pipeline::{Body, Request, Response, StatusCode};
 
 use crate::binding::function;
 use crate::live::Live;
-use crate::messages::{self, Kind};
+use crate::messages;
 use crate::session::Session;
 
 /// What an inbound policy or a request hook wants.
@@ -32,44 +32,47 @@ pub(crate) fn inbound<'js>(
     live: &Live,
     session: &std::rc::Rc<Session>,
 ) -> JsResult<Verdict> {
-    let (own, context) = session.made(ctx)?;
+    let own = session.request(ctx).ok_or(Error::Unknown)?;
     if value.is_undefined() || value == own.as_value() {
         return messages::take_request(ctx, &own).map(Verdict::Continue);
     }
-    match messages::kind(value) {
-        Kind::Response(response) => messages::take_response(ctx, &response).map(Verdict::Answer),
-        Kind::Request(request) => {
-            let adopted: Object<'js> = function(ctx, &live.hooks().adopt)?.call((request, own, context))?;
-            session.set_request(ctx, live, &adopted);
-            messages::take_request(ctx, &adopted).map(Verdict::Continue)
-        }
-        Kind::Other => describe(ctx, value, live).map(Verdict::Wrong),
+    if let Some(response) = messages::take_response(ctx, value)? {
+        return Ok(Verdict::Answer(response));
     }
+    let Some(request) = messages::as_request(value) else {
+        return describe(ctx, value, live).map(Verdict::Wrong);
+    };
+    let (own, context) = session.made(ctx)?;
+    let adopted: Object<'js> = function(ctx, &live.hooks().adopt)?.call((request.clone(), own, context))?;
+    session.set_request(ctx, live, &adopted);
+    messages::take_request(ctx, &adopted).map(Verdict::Continue)
 }
 
 /// An outbound policy's result.
 pub(crate) fn outbound<'js>(ctx: &Ctx<'js>, value: &Value<'js>, live: &Live) -> JsResult<Handled> {
-    match messages::kind(value) {
-        Kind::Response(response) => messages::take_response(ctx, &response).map(Handled::Response),
-        _ => describe(ctx, value, live).map(Handled::Wrong),
+    match messages::take_response(ctx, value)? {
+        Some(response) => Ok(Handled::Response(response)),
+        None => describe(ctx, value, live).map(Handled::Wrong),
     }
 }
 
 /// A handler's result: a response, or any value that JSON can express.
 pub(crate) fn handler<'js>(ctx: &Ctx<'js>, value: Value<'js>, live: &Live) -> JsResult<Handled> {
-    match messages::kind(&value) {
-        Kind::Response(response) => messages::take_response(ctx, &response).map(Handled::Response),
-        Kind::Request(_) => describe(ctx, &value, live).map(Handled::Wrong),
-        Kind::Other => match ctx.json_stringify(value.clone())? {
-            Some(json) => {
-                let mut response = Response::new(StatusCode::OK);
-                response.headers.set("content-type", b"application/json").map_err(|_| Error::Unknown)?;
-                response.body = Body::full(json.to_string()?);
-                Ok(Handled::Response(response))
-            }
-            // Nothing to send: most likely a `return` was forgotten.
-            None => describe(ctx, &value, live).map(Handled::Wrong),
-        },
+    if let Some(response) = messages::take_response(ctx, &value)? {
+        return Ok(Handled::Response(response));
+    }
+    if messages::as_request(&value).is_some() {
+        return describe(ctx, &value, live).map(Handled::Wrong);
+    }
+    match ctx.json_stringify(value.clone())? {
+        Some(json) => {
+            let mut response = Response::new(StatusCode::OK);
+            response.headers.set("content-type", b"application/json").map_err(|_| Error::Unknown)?;
+            response.body = Body::full(json.to_string()?);
+            Ok(Handled::Response(response))
+        }
+        // Nothing to send: most likely a `return` was forgotten.
+        None => describe(ctx, &value, live).map(Handled::Wrong),
     }
 }
 

@@ -1,7 +1,23 @@
-//! Functions that transformed TypeScript calls: decorators and `using`.
+//! Functions that transformed TypeScript calls: decorators, `using`, and twins of functions.
+
+use super::direct::DIRECT;
 
 /// Name and source of each.
 pub(crate) const HELPERS: &[(&str, &str)] = &[
+    (
+        DIRECT,
+        "const twins = new WeakMap();
+const { defineProperty } = Object;
+const { get, set } = WeakMap.prototype;
+const call = Function.prototype.call.bind(Function.prototype.call);
+export default function (original, twin, name) {
+  if (name !== undefined) defineProperty(original, 'name', { value: name, configurable: true });
+  defineProperty(twin, 'name', { value: original.name, configurable: true });
+  call(set, twins, original, twin);
+}
+export const of = (original) => call(get, twins, original);
+",
+    ),
     (
         "@oxc-project/runtime/helpers/decorate",
         "export default function decorate(decorators, target, key, descriptor) {

@@ -10,6 +10,7 @@ use polygate_pipeline::{Diagnostic, Span};
 
 mod cache;
 mod commonjs;
+mod direct;
 mod graph;
 mod helpers;
 mod link;
@@ -24,6 +25,7 @@ mod unit;
 mod tests;
 
 pub use cache::{Cache, MAX_CACHE_BYTES};
+pub use direct::DIRECT;
 pub use graph::{MAX_MODULE_BYTES, MAX_MODULES};
 pub use program::{CompiledModule, Program};
 

@@ -291,3 +291,103 @@ fn modules_cannot_be_named_at_run_time() {
         r#""refused object""#,
     );
 }
+
+/// What an export, and its twin if it has one, give or throw.
+fn with_twin(source: &str, export: &str) -> (String, Option<String>) {
+    let files = Files::new(&[("main.ts", source)]);
+    let program = compile(&files.input(&["./main"]), &Cache::new()).unwrap_or_else(|p| panic!("{p:#?}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let vm = Vm::new(program.clone(), None, VmOptions::default(), |_| Ok(())).unwrap();
+        let module = vm.load(program.entry("./main").unwrap()).await.unwrap();
+        let direct = match program.module(crate::DIRECT) {
+            Some(_) => Some(vm.load(crate::DIRECT).await.unwrap()),
+            None => None,
+        };
+        let scope: Rc<CallScope> = CallScope::new(Duration::from_secs(5), None, None);
+        let function = vm.run(&scope, |ctx| module.function(ctx, export)).unwrap().expect("the export");
+        let twin = direct.and_then(|direct| {
+            vm.run(&scope, |ctx| {
+                let of = direct.export(ctx, "of")?.and_then(Value::into_function).expect("`of`");
+                let twin: Option<Value<'_>> = of.call((function.get(ctx),))?;
+                Ok(twin.map(|twin| vm.handle().keep(ctx, twin)))
+            })
+            .unwrap()
+        });
+        let text = |function| {
+            let call = vm.call(
+                &scope,
+                function,
+                |_, args| args.push(7),
+                |ctx, value: Value<'_>| {
+                    ctx.json_stringify(value)?.map_or(Ok("undefined".to_owned()), |json| json.to_string())
+                },
+            );
+            async move { call.await.unwrap_or_else(|error| error.to_string()) }
+        };
+        let original = text(&function).await;
+        let twin = match &twin {
+            Some(twin) => Some(text(twin).await),
+            None => None,
+        };
+        (original, twin)
+    })
+}
+
+#[test]
+fn an_asynchronous_function_that_never_awaits_has_a_twin() {
+    let same = [
+        ("export async function f(n: number) { return n + 1; }", "f"),
+        ("export default async function (n: number) { return [n]; }", "default"),
+        ("export default async function named(n: number) { return named.name; }", "default"),
+        ("export default async (n: number) => ({ n });", "default"),
+        ("export const f = async (n: number) => n * 2;", "f"),
+        ("const f = async function (n: number) { return n; }; export { f as g };", "g"),
+        ("export async function f(n: number): Promise<number> { throw new TypeError(`no ${n}`); }", "f"),
+        ("export async function f(n: number) { return Promise.resolve(n); }", "f"),
+        ("export async function f(n: number) { return { then(yes: any) { yes(n); } } as any; }", "f"),
+        ("export async function f(n: number) { return (async () => await n)(); }", "f"),
+        ("export async function f(n: number) { if (n > 0) return f(0).then((x) => x + 1); return n; }", "f"),
+    ];
+    for (source, export) in same {
+        let (original, twin) = with_twin(source, export);
+        let unstacked = |text: String| text.lines().next().unwrap_or_default().to_owned();
+        assert_eq!(twin.map(unstacked), Some(unstacked(original)), "{source}");
+    }
+}
+
+#[test]
+fn what_awaits_or_is_not_what_it_was_has_none() {
+    let none = [
+        ("export async function f(n: number) { return await n; }", "f"),
+        ("export async function f(n: number) { for await (const x of [n]) return x; }", "f"),
+        (
+            "export async function f(n: number) { await using x = { [Symbol.asyncDispose]() {} } as any; return n; }",
+            "f",
+        ),
+        ("export function f(n: number) { return n; }", "f"),
+        ("export let f = async (n: number) => n; f = async () => 8;", "f"),
+        ("export async function f(n: number) { return n; }\n(f as any) = async () => 9;", "f"),
+    ];
+    for (source, export) in none {
+        assert_eq!(with_twin(source, export).1, None, "{source}");
+    }
+}
+
+#[test]
+fn functions_with_twins_look_as_written() {
+    runs(
+        &[(
+            "main.ts",
+            "import * as self from './other';
+             export default function () {
+               const f = self.default as any;
+               return [Object.keys(self), f.name, f.length, f.constructor.name, f(1) instanceof Promise, self.g.name];
+             }",
+        ), (
+            "other.ts",
+            "export default async function (n: number) { return n; }\nexport const g = async () => 1;",
+        )],
+        r#"[["default","g"],"default",1,"AsyncFunction",true,"g"]"#,
+    );
+}

@@ -12,6 +12,7 @@ use oxc::span::SourceType;
 use oxc::transformer::{DecoratorOptions, EnvOptions, TransformOptions, Transformer};
 use polygate_pipeline::{Diagnostic, Span};
 
+use super::direct;
 use super::map::Mappings;
 use super::scan;
 use super::text::span_of;
@@ -213,6 +214,7 @@ fn typescript(name: &str, source: &str, extension: &str) -> Unit {
     if transformed.diagnostics.has_errors() {
         return Unit::broken(problems(name, source, transformed.diagnostics.errors()));
     }
+    direct::add(&allocator, source, &mut program);
     let found = scan::esm(source, &program);
     let options = CodegenOptions {
         source_map_path: Some(Path::new(name).to_owned()),

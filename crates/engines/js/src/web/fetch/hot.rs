@@ -44,8 +44,7 @@ natives! {
 
 /// The text, if it is a header's name.
 fn name_of<'a>(text: &'a NativeText<'_, '_>) -> Option<&'a str> {
-    check_name(text.bytes()).ok()?;
-    std::str::from_utf8(text.bytes()).ok()
+    text.ascii().filter(|name| check_name(name.as_bytes()).is_ok())
 }
 
 fn get<'js>(call: NativeCall<'_, 'js>) -> Result<NativeValue<'js>> {

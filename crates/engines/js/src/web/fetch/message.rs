@@ -114,11 +114,15 @@ pub(super) fn instance<'js>(message: Message<'js>, prototype: Object<'js>) -> Re
 }
 
 /// The message behind an object.
-pub(super) fn find<'js>(value: &Value<'js>) -> Option<MessageClass<'js>> {
-    as_object(value).and_then(Object::as_class).cloned()
+pub(super) fn find<'a, 'js>(value: &'a Value<'js>) -> Option<&'a MessageClass<'js>> {
+    as_object(value).and_then(Object::as_class)
 }
 
-pub(super) fn of_value<'js>(ctx: &Ctx<'js>, value: &Value<'js>, what: &str) -> Result<MessageClass<'js>> {
+pub(super) fn of_value<'a, 'js>(
+    ctx: &Ctx<'js>,
+    value: &'a Value<'js>,
+    what: &str,
+) -> Result<&'a MessageClass<'js>> {
     find(value).ok_or_else(|| Exception::throw_type(ctx, &format!("The value is not a {what}")))
 }
 

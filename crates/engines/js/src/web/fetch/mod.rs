@@ -175,6 +175,19 @@ pub fn put_request<'js>(ctx: &Ctx<'js>, value: &Value<'js>, request: Request) ->
     Ok(message.borrow().put_request(request))
 }
 
+/// [`take_response`], if `value` is a `Response` object.
+///
+/// # Errors
+/// As with [`take_response`].
+pub fn take_if_response<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Option<Response>> {
+    let Some(message) = message::find(value) else { return Ok(None) };
+    let message = message.borrow();
+    match &message.kind {
+        Kind::Response(_) => message.take_response(ctx).map(Some),
+        Kind::Request(_) => Ok(None),
+    }
+}
+
 /// The native response of a `Response` object, as [`take_request`] does for requests.
 ///
 /// A body made from a JavaScript stream keeps the VM alive until it was read to its end or dropped. The scope must not
@@ -205,6 +218,11 @@ pub fn set_owner<'js>(value: &Value<'js>, owner: Value<'js>) {
 /// What [`set_owner`] tied the object to.
 pub fn owner<'js>(value: &Value<'js>) -> Option<Value<'js>> {
     message::find(value)?.borrow().owner()
+}
+
+/// Whether `value` is a `Request` or a `Response`.
+pub(crate) fn is_message(value: &Value<'_>) -> bool {
+    message::find(value).is_some()
 }
 
 /// Whether `value` is a `Request` or an instance of a subclass.

@@ -28,6 +28,9 @@ enum Task {
     Bench(bench::Options),
     /// Edit policies under load, and watch memory over many reloads.
     Soak(soak::Options),
+    /// Load generator and upstream of `bench --busy`.
+    #[command(hide = true)]
+    Busy(bench::BusyOptions),
     /// Write the generated files of the tree (JSON Schemas) anew.
     Gen,
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
+        Task::Busy(options) => bench::busy(&options),
         Task::Gen => generate(),
     };
     match outcome {

@@ -1,5 +1,7 @@
 //! One round of load on one server.
 
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use super::servers::{LOAD_CORE, Server};
@@ -48,12 +50,13 @@ struct Answer {
 }
 
 /// Puts load on the server and measures.
-pub(super) fn load(server: &Server, load: &Load) -> Result<Sample, String> {
+pub(super) fn load(server: &Server, load: &Load, busy: Option<&mut Busy>) -> Result<Sample, String> {
     let ids = server.process_ids();
     let before = cpu_ticks(&ids);
-    let answer = match load.rate {
-        None => wrk(server, load)?,
-        Some(rate) => h2load(server, load, rate)?,
+    let answer = match (busy, load.rate) {
+        (Some(busy), _) => busy.load(server, load)?,
+        (None, None) => wrk(server, load)?,
+        (None, Some(rate)) => h2load(server, load, rate)?,
     };
     let after = cpu_ticks(&ids);
     if answer.requests == 0.0 {
@@ -72,11 +75,58 @@ pub(super) fn load(server: &Server, load: &Load) -> Result<Sample, String> {
     })
 }
 
+/// The process of [`super::busy`], on the load's core.
+pub(super) struct Busy {
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    child: Child,
+}
+
+impl Busy {
+    pub(super) fn start(port: u16, body: usize) -> Result<Self, String> {
+        let failed = |error: std::io::Error| format!("the busy load cannot be started: {error}");
+        let own = std::env::current_exe().map_err(failed)?;
+        let mut child = Command::new("taskset")
+            .args(["-c", LOAD_CORE])
+            .arg(own)
+            .args(["busy", &port.to_string(), &body.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        match (child.stdin.take(), child.stdout.take()) {
+            (Some(orders), Some(answers)) => Ok(Self { orders, answers: BufReader::new(answers), child }),
+            _ => Err("the busy load has no pipes".to_owned()),
+        }
+    }
+
+    fn load(&mut self, server: &Server, load: &Load) -> Result<Answer, String> {
+        let lost = |error: std::io::Error| format!("the busy load is gone: {error}");
+        let (port, path, connections) = (server.port, &server.path, load.connections);
+        writeln!(self.orders, "{port} {path} {connections} {}", load.duration.as_millis()).map_err(lost)?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line).map_err(lost)?;
+        let numbers: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let &[requests, errors, p50, p99] = numbers.as_slice() else {
+            return Err(format!("the busy load said: {line:?}"));
+        };
+        Ok(Answer { requests, rate: requests / load.duration.as_secs_f64(), p50, p99, errors })
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        // It ends by itself with its standard input; it holds nothing worth a goodbye.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// As many requests as get answers.
 fn wrk(server: &Server, load: &Load) -> Result<Answer, String> {
     let (connections, seconds) =
         (format!("-c{}", load.connections), format!("-d{}s", load.duration.as_secs()));
-    let wrk = ["-c", LOAD_CORE, "wrk", "-t1", &connections, &seconds, "--latency", &server.url];
+    let wrk = ["-c", LOAD_CORE, "wrk", "-t1", &connections, &seconds, "--latency", &server.url()];
     let output = program("taskset", &wrk).output()?;
     Ok(Answer {
         requests: number_before(&output, " requests in ").ok_or_else(|| format!("wrk said: {output}"))?,
@@ -92,8 +142,19 @@ fn wrk(server: &Server, load: &Load) -> Result<Answer, String> {
 fn h2load(server: &Server, load: &Load, rate: usize) -> Result<Answer, String> {
     let (connections, seconds) = (load.connections.to_string(), load.duration.as_secs().to_string());
     let each = (rate / load.connections.max(1)).max(1).to_string();
-    let arguments =
-        ["-c", LOAD_CORE, "h2load", "--h1", "-c", &connections, "-D", &seconds, "--rps", &each, &server.url];
+    let arguments = [
+        "-c",
+        LOAD_CORE,
+        "h2load",
+        "--h1",
+        "-c",
+        &connections,
+        "-D",
+        &seconds,
+        "--rps",
+        &each,
+        &server.url(),
+    ];
     let output = program("taskset", &arguments).output()?;
     let said = || format!("h2load said: {output}");
     let requests = number_before(&output, " done, ").ok_or_else(said)?;

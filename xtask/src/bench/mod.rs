@@ -3,6 +3,7 @@
 //! The proxy under test runs with one worker pinned to one core; upstream and load generator run on the other. Rounds
 //! alternate between the servers, because absolute figures drift on a shared machine: compare within a run only.
 
+mod busy;
 mod measure;
 mod report;
 mod servers;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::{Outcome, setup};
+pub(crate) use busy::{Options as BusyOptions, run as busy};
 use measure::{Load, Sample};
 use servers::{Server, Servers};
 
@@ -33,6 +35,9 @@ pub(crate) struct Options {
     /// Requests in a second, the same for every server; else as many as get answers.
     #[arg(long)]
     rate: Option<usize>,
+    /// Load and upstream that never sleep, so that nobody is charged for waking them.
+    #[arg(long, conflicts_with = "rate")]
+    busy: bool,
     /// An earlier build of Polygate to measure in the same rounds.
     #[arg(long, value_name = "BINARY")]
     earlier: Option<PathBuf>,
@@ -55,7 +60,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
     }
     println!("building the release binary");
     crate::process::cargo(&["build", "--release", "--quiet", "--package", "polygate"]).run()?;
-    let servers = Servers::start(options.body, options.earlier.as_deref())?;
+    let mut servers = Servers::start(options)?;
+    let mut busy = servers.take_busy();
     let chosen: Vec<&Server> = servers
         .all()
         .iter()
@@ -69,12 +75,12 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let mut samples: Vec<Vec<Sample>> = chosen.iter().map(|_| Vec::new()).collect();
     for server in &chosen {
         // Fills pools and caches; not counted.
-        measure::load(server, &load(1))?;
+        measure::load(server, &load(1), busy.as_mut())?;
     }
     for round in 1..=options.rounds {
         println!("round {round} of {}", options.rounds);
         for (server, samples) in chosen.iter().zip(&mut samples) {
-            samples.push(measure::load(server, &load(options.seconds))?);
+            samples.push(measure::load(server, &load(options.seconds), busy.as_mut())?);
         }
     }
     report::print(options, &chosen, &samples)

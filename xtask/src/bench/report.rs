@@ -16,8 +16,11 @@ pub(super) fn print(options: &Options, servers: &[&Server], samples: &[Vec<Sampl
     };
     let (rounds, seconds, connections, body) =
         (options.rounds, options.seconds, options.connections, options.body);
-    let rate =
-        options.rate.map_or_else(|| "as fast as it goes".to_owned(), |rate| format!("{rate} requests/s"));
+    let rate = match options.rate {
+        Some(rate) => format!("{rate} requests/s"),
+        None if options.busy => "as fast as it goes, load and upstream never asleep".to_owned(),
+        None => "as fast as it goes".to_owned(),
+    };
     println!(
         "\nmedians of {rounds} rounds of {seconds} s, {connections} connections, {body} byte body, one worker, {rate}:\n"
     );
@@ -50,7 +53,7 @@ pub(super) fn print(options: &Options, servers: &[&Server], samples: &[Vec<Sampl
         }));
     }
     let folder = crate::root().join("target/bench");
-    let table = serde_json::json!({ "rounds": rounds, "seconds": seconds, "connections": connections, "body": body, "rate": options.rate, "servers": json });
+    let table = serde_json::json!({ "rounds": rounds, "seconds": seconds, "connections": connections, "body": body, "rate": options.rate, "busy": options.busy, "servers": json });
     let write = |name: &str, text: String| {
         fs::write(folder.join(name), text).map_err(|error| format!("{name}: {error}"))
     };

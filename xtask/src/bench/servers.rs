@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Options;
+use super::measure::Busy;
 use crate::process::{Running, program};
 
 /// The core of the proxy under test.
@@ -20,11 +22,16 @@ const EARLIER_PORT: u16 = 18_093;
 /// A server under test; several routes of one process are several servers.
 pub(super) struct Server {
     pub name: String,
-    pub url: String,
+    pub port: u16,
+    pub path: String,
     id: u32,
 }
 
 impl Server {
+    pub(super) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}{}", self.port, self.path)
+    }
+
     /// The server's process and its children.
     pub(super) fn process_ids(&self) -> Vec<u32> {
         let children =
@@ -40,22 +47,29 @@ const PATHS: [(&str, &str); 3] =
 /// All servers, running.
 pub(super) struct Servers {
     all: Vec<Server>,
+    busy: Option<Busy>,
     _running: Vec<Running>,
 }
 
 impl Servers {
     /// Starts the upstream, nginx, Polygate, and an earlier build of it if there is one; waits until each listens.
-    pub(super) fn start(body: usize, earlier: Option<&Path>) -> Result<Self, String> {
+    pub(super) fn start(options: &Options) -> Result<Self, String> {
         let folder = crate::root().join("target/bench");
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let mut running = vec![nginx(&folder, "upstream", LOAD_CORE, &upstream_config(body))?];
+        let (mut running, mut busy) = (Vec::new(), None);
+        if options.busy {
+            busy = Some(Busy::start(UPSTREAM_PORT, options.body)?);
+        } else {
+            running.push(nginx(&folder, "upstream", LOAD_CORE, &upstream_config(options.body))?);
+        }
         wait_for(UPSTREAM_PORT)?;
         let mut all = Vec::new();
         let mut add = |process: Running, name: &str, port: u16, paths: &[(&str, &str)]| {
             wait_for(port)?;
             all.extend(paths.iter().map(|(path, what)| Server {
                 name: format!("{name}, {what}"),
-                url: format!("http://127.0.0.1:{port}{path}"),
+                port,
+                path: (*path).to_owned(),
                 id: process.id(),
             }));
             running.push(process);
@@ -63,11 +77,16 @@ impl Servers {
         };
         add(nginx(&folder, "peer", PROXY_CORE, &peer_config())?, "nginx", NGINX_PORT, &PATHS[..1])?;
         let project = project(&folder)?;
-        if let Some(earlier) = earlier {
+        if let Some(earlier) = options.earlier.as_deref() {
             add(polygate(earlier, &project, EARLIER_PORT)?, "earlier", EARLIER_PORT, &PATHS)?;
         }
         add(polygate(&super::release_binary(), &project, POLYGATE_PORT)?, "polygate", POLYGATE_PORT, &PATHS)?;
-        Ok(Self { all, _running: running })
+        Ok(Self { all, busy, _running: running })
+    }
+
+    /// The load that never sleeps, if it was asked for.
+    pub(super) fn take_busy(&mut self) -> Option<Busy> {
+        self.busy.take()
     }
 
     pub(super) fn all(&self) -> &[Server] {

@@ -5,6 +5,8 @@
 
 use memchr::memchr;
 
+use polygate_pipeline::is_token;
+
 use crate::{Limits, WireError};
 
 /// Where the search for a head's end stands.
@@ -48,6 +50,10 @@ impl Scan {
             }
             self.line = feed + 1;
             if length > 0 {
+                // What cannot become a field is not waited with; also a second carriage return before the line feed.
+                if self.lines > 0 && !is_token(window[feed - 1 - length]) {
+                    return Err(WireError::FieldName);
+                }
                 self.lines += 1;
                 if self.lines > limits.fields + 1 {
                     return Err(WireError::TooManyFields);

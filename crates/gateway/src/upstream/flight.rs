@@ -153,9 +153,25 @@ impl Flight {
     }
 
     /// The response of a head that came. A small one is taken whole and the connection is free at once.
-    pub(super) fn response(mut self, head: ResponseHead) -> Response {
-        let keep_alive = head.keep_alive();
+    ///
+    /// # Errors
+    /// When bytes stand behind a response that is whole: where the upstream means a body (of an answer to HEAD, say), it
+    /// would be lost, and whatever they are, two readers could disagree about where the response ends.
+    pub(super) fn response(mut self, head: ResponseHead) -> Result<Response, Failure> {
+        // Who answers before the request is whole may answer once more at its end, and every later request on the
+        // connection would get the response to the one before it.
+        let keep_alive = head.keep_alive() && self.upload == Upload::Done;
         let buffered = self.connected.buffer.bytes.len() as u64;
+        let excess = match head.framing {
+            Framing::Empty => buffered,
+            Framing::Length(length) => buffered.saturating_sub(length),
+            // Seen at its end.
+            Framing::Chunked | Framing::Close => 0,
+        };
+        if excess > 0 {
+            let detail = format!("{excess} bytes behind the response");
+            return Err(Failure::new(Reason::UpstreamProtocol).detail(detail));
+        }
         let body = match head.framing {
             Framing::Empty => {
                 self.recycle(keep_alive);
@@ -171,13 +187,13 @@ impl Flight {
                 Body::stream(ResponseBody { flight: Some(self), decoder, keep_alive, stalled: None })
             }
         };
-        Response { status: head.status, headers: head.headers, body }
+        Ok(Response { status: head.status, headers: head.headers, body })
     }
 
     /// Gives the connection back, if it can carry another request. Bytes behind the response are a fault of the
     /// upstream: they would be taken for the next one.
     fn recycle(self, keep_alive: bool) {
-        if keep_alive && self.upload == Upload::Done && self.connected.buffer.bytes.is_empty() {
+        if keep_alive && self.connected.buffer.bytes.is_empty() {
             self.place.put(self.connected, self.connection.keep_alive, self.connection.pool);
         }
     }

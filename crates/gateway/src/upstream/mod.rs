@@ -273,7 +273,7 @@ impl Inner {
             let transfer = Transfer::new(outbox, Encoder::new(framing), body);
             let mut flight = Flight::new(connected, transfer, way.place.clone(), way.connection.clone());
             match flight.head(&request.method, way.limit, way.quiet).await {
-                Ok(head) => return Ok(flight.response(head)),
+                Ok(head) => return flight.response(head),
                 // The upstream closed a kept connection just as it was used again (RFC 9112 9.3.1): on a new one the
                 // request is not a repetition, or is harmless.
                 Err(no)

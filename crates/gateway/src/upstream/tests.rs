@@ -300,18 +300,55 @@ fn what_stands_behind_a_response_is_never_taken_for_another() {
         let poison =
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
         let head = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+        let none = "HTTP/1.1 204 No Content\r\n\r\nevil";
+        let not_modified = "HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\nevil";
+        let empty = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\r\n";
         let (client, connection) = client();
-        for (method, answer) in [(Method::GET, poison), (Method::HEAD, head)] {
+        for (method, answer) in [
+            (Method::GET, poison),
+            (Method::HEAD, head),
+            (Method::GET, none),
+            (Method::GET, not_modified),
+            (Method::GET, empty),
+        ] {
             let scripts =
                 vec![vec![Act::Answer(HEAD, answer), Act::Hang], vec![Act::Answer(HEAD, OK), Act::Hang]];
             let upstream = Upstream::start(scripts).await;
-            let first = client.send_to(upstream.request(method, "/"), &connection, None).await.unwrap();
-            drop(first);
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            let first = client.send_to(upstream.request(method, "/"), &connection, None).await;
+            assert_eq!(first.unwrap_err().reason(), Reason::UpstreamProtocol, "{answer:?}");
             let second = client.send_to(upstream.request(Method::GET, "/"), &connection, None).await.unwrap();
             assert_eq!(text(second).await, "ok");
             assert_eq!(upstream.connections.get(), 2);
         }
+    });
+}
+
+/// An empty body that ends once it is told to.
+struct Gated(Rc<Cell<bool>>);
+
+impl BodyStream for Gated {
+    fn poll_frame(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
+        if self.0.get() { Poll::Ready(None) } else { Poll::Pending }
+    }
+}
+
+#[test]
+fn a_connection_whose_answer_came_early_is_not_kept() {
+    run(async {
+        let begin = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no";
+        let first =
+            vec![Act::Speak(begin), Act::Answer("0\r\n\r\n", "k"), Act::Answer(HEAD, "evil"), Act::Hang];
+        let second = vec![Act::Answer(HEAD, OK), Act::Hang];
+        let upstream = Upstream::start(vec![first, second]).await;
+        let (client, connection) = client();
+        let end = Rc::new(Cell::new(false));
+        let mut request = upstream.request(Method::POST, "/");
+        request.body = Body::stream(Gated(end.clone()));
+        let response = client.send_to(request, &connection, None).await.unwrap();
+        end.set(true);
+        assert_eq!(text(response).await, "ok", "both are whole in the end");
+        let next = client.send_to(upstream.request(Method::GET, "/"), &connection, None).await.unwrap();
+        assert_eq!((text(next).await.as_str(), upstream.connections.get()), ("ok", 2));
     });
 }
 

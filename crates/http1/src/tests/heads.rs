@@ -76,6 +76,9 @@ fn refuses_malformed_heads() {
         (b"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", E::FieldName),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", E::FieldName),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x7f\r\n\r\n", E::FieldValue),
+        // Refused at once, not when the client falls silent.
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\r\n", E::FieldName),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n", E::FieldName),
         (b"GET / HTTP/1.1\r\n\r\n", E::Host),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", E::Host),
         (b"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", E::Host),

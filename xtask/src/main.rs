@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks to its user")]
 
 mod bench;
+mod conform;
 mod process;
 mod setup;
 mod soak;
@@ -26,6 +27,8 @@ enum Task {
     Test(test::Options),
     /// Measure CPU time per request against nginx in interleaved rounds.
     Bench(bench::Options),
+    /// Compare the program with what standards ask for.
+    Conform(conform::Options),
     /// Edit policies under load, and watch memory over many reloads.
     Soak(soak::Options),
     /// Load generator and upstream of `bench --busy`.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Conform(options) => conform::run(&options),
         Task::Soak(options) => soak::run(&options),
         Task::Busy(options) => bench::busy(&options),
         Task::Gen => generate(),

@@ -1,9 +1,9 @@
-//! `cargo xtask test`: sets up what tests need, runs all of them, and closes with what was skipped and why.
+//! `cargo xtask test`: sets up what tests need, runs all of them and the conformance suite, and closes with what was skipped and why.
 
 use clap::Args;
 
 use crate::process::{cargo, exists, program};
-use crate::{Outcome, root, setup};
+use crate::{Outcome, conform, root, setup};
 
 /// Folders with a package.json whose packages tests use.
 const PACKAGES: &[&str] = &["examples/quickstart", "crates/polygate/tests/packages"];
@@ -33,6 +33,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let mut outcome = cargo(&arguments).variable("POLYGATE_SKIPPED_TESTS", &report).run();
     if outcome.is_ok() && options.filter.is_none() {
         outcome = types(&mut skipped);
+    }
+    if outcome.is_ok() && options.filter.is_none() {
+        outcome = conform::http1(None);
     }
 
     let reported = std::fs::read_to_string(&report).unwrap_or_default();

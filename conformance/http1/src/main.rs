@@ -1,0 +1,52 @@
+//! HTTP/1.1 conformance of a running gateway, over bare sockets: no client or server library that could put bytes right
+//! stands between.
+//!
+//! Every [`case`] of the [`cases`] is three observations: what the client is answered, which bytes the upstream receives, and
+//! whether both connections are good for another request. The [`gateway`] is the real program with real TypeScript
+//! policies; the [`upstream`] keeps what it receives and judges it with a strict reader of its own ([`message`]).
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks to its user")]
+
+mod case;
+mod cases;
+mod client;
+mod gateway;
+mod message;
+mod suite;
+mod upstream;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// HTTP/1.1 conformance. `cargo xtask conform` builds what this needs and runs it.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Send the cases' bytes to a gateway and print a table.
+    Suite {
+        /// The `polygate` program.
+        #[arg(long)]
+        gateway: PathBuf,
+        /// Only cases whose class or name holds this, or of the class with this number.
+        filter: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Suite { gateway, filter } => suite::run(&gateway, filter.as_deref()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,75 +1,110 @@
 //! The gateway under test: `polygate run` with routes and TypeScript policies, as a process of its own.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-/// How long it may take to get ready.
+/// How long it may take to get ready, or to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-const MODULE: &str = r#"
-export function deny() {
-  return new Response("denied", { status: 403 });
-}
-export function made() {
-  return new Response("made");
-}
-export async function reads(request: Request) {
-  const text = await request.text();
-  const headers = new Headers(request.headers);
-  headers.set("x-read", String(text.length));
-  return new Request(request, { body: "read it\r\n", headers });
-}
-export function stamp(request: Request) {
-  request.headers.set("x-consumer-id", "stamped");
-  return request;
-}
-export function frames(request: Request) {
-  request.headers.set("content-length", "50");
-  request.headers.set("transfer-encoding", "chunked");
-  request.headers.set("connection", "x-other");
-  return request;
-}
-"#;
 
 /// Methods of every route.
 const METHODS: [&str; 7] = ["get", "head", "post", "put", "patch", "delete", "options"];
 
+/// Where what it prints goes, within its project.
+const OUTPUT: &str = "output.log";
+
+/// What it serves: routes, and policies that are exports of one module.
+pub(crate) struct Project {
+    module: &'static str,
+    paths: Map<String, Value>,
+    policies: BTreeSet<String>,
+    /// `polygate.toml`.
+    pub(crate) settings: String,
+}
+
+impl Project {
+    /// Without routes. Policies are exports of `module`.
+    pub(crate) fn new(module: &'static str) -> Self {
+        Self { module, paths: Map::new(), policies: BTreeSet::new(), settings: String::new() }
+    }
+
+    /// A handler that forwards to an upstream.
+    pub(crate) fn forward(upstream: SocketAddr) -> Value {
+        json!({
+            "export": "urlForwardHandler", "module": "$import(@polygate/runtime)",
+            "options": { "baseUrl": format!("http://{upstream}") },
+        })
+    }
+
+    /// A handler that is an export of the module.
+    pub(crate) fn function(export: &str) -> Value {
+        json!({ "export": export, "module": "$import(./modules/policies)" })
+    }
+
+    /// A route for all methods, with what stands under `x-polygate-path`.
+    pub(crate) fn route(&mut self, path: &str, form: &Value, handler: &Value, policies: &[&str]) {
+        let mut item = json!({ "x-polygate-path": form });
+        for method in METHODS {
+            let route = json!({ "handler": handler, "policies": { "inbound": policies } });
+            item[method] = json!({ "x-polygate-route": route });
+        }
+        self.paths.insert(path.to_owned(), item);
+        self.policies.extend(policies.iter().map(|&name| name.to_owned()));
+    }
+
+    fn write(&self, root: &Path) -> std::io::Result<()> {
+        let policy = |name: &String| json!({ "name": name, "policyType": "custom-code-inbound", "handler": Self::function(name) });
+        let policies: Vec<Value> = self.policies.iter().map(policy).collect();
+        let info = json!({ "title": "conformance", "version": "1" });
+        let routes = json!({ "openapi": "3.1.0", "info": info, "paths": self.paths });
+        for folder in ["config", "modules"] {
+            fs::create_dir_all(root.join(folder))?;
+        }
+        fs::write(root.join("config/routes.oas.json"), routes.to_string())?;
+        fs::write(root.join("config/policies.json"), json!({ "policies": policies }).to_string())?;
+        fs::write(root.join("modules/policies.ts"), self.module)?;
+        fs::write(root.join("polygate.toml"), &self.settings)
+    }
+}
+
 /// A running gateway. Dropping it ends it.
 pub(crate) struct Gateway {
-    child: Child,
+    child: Mutex<Child>,
     address: SocketAddr,
-    _project: TempDir,
+    folder: TempDir,
 }
 
 impl Gateway {
-    /// Writes a project that forwards to `upstream`, and serves it on one worker.
-    pub(crate) fn start(program: &Path, upstream: SocketAddr) -> Result<Self, String> {
-        let project = tempfile::tempdir().map_err(|error| format!("no folder for a project: {error}"))?;
-        write(project.path(), upstream).map_err(|error| format!("the project: {error}"))?;
+    /// Serves a project on one worker.
+    pub(crate) fn start(program: &Path, project: &Project) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| format!("no folder for a project: {error}"))?;
+        let output = project.write(folder.path()).and_then(|()| File::create(folder.path().join(OUTPUT)));
+        let output = output.map_err(|error| format!("the project: {error}"))?;
         let (address, admin) = (free_address()?, free_address()?);
         let child = Command::new(program)
             .arg("run")
-            .arg(project.path())
+            .arg(folder.path())
             .args(["--listen", &address.to_string(), "--admin", &admin.to_string(), "--workers", "1"])
-            .stdout(Stdio::null())
+            .stdout(output)
             .stderr(Stdio::inherit())
             .spawn()
             .map_err(|error| format!("{}: {error}", program.display()))?;
-        let mut gateway = Self { child, address, _project: project };
+        let gateway = Self { child: Mutex::new(child), address, folder };
         let started = Instant::now();
         while !is_ready(admin) {
-            if let Ok(Some(status)) = gateway.child.try_wait() {
-                return Err(format!("the gateway ended with {status}"));
+            if !gateway.runs() {
+                return Err(format!("the gateway ended:\n{}", gateway.output()));
             }
             if started.elapsed() > PATIENCE {
-                return Err("the gateway does not get ready".to_owned());
+                return Err(format!("the gateway does not get ready:\n{}", gateway.output()));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -82,60 +117,42 @@ impl Gateway {
     }
 
     /// Whether it still runs.
-    pub(crate) fn runs(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+    pub(crate) fn runs(&self) -> bool {
+        matches!(self.child().try_wait(), Ok(None))
+    }
+
+    /// What it printed so far.
+    pub(crate) fn output(&self) -> String {
+        fs::read_to_string(self.folder.path().join(OUTPUT)).unwrap_or_default()
+    }
+
+    /// Stops it in good order, so that all it has to print is there.
+    pub(crate) fn stop(&self) -> Result<(), String> {
+        let id = self.child().id().to_string();
+        let told = Command::new("kill").args(["-TERM", &id]).status();
+        told.map_err(|error| format!("kill: {error}"))?;
+        let told = Instant::now();
+        while self.runs() {
+            if told.elapsed() > PATIENCE {
+                return Err("the gateway does not stop".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        let mut child = self.child();
         // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = child.kill();
+        let _ = child.wait();
     }
-}
-
-fn write(project: &Path, upstream: SocketAddr) -> std::io::Result<()> {
-    let forward = json!({
-        "export": "urlForwardHandler", "module": "$import(@polygate/runtime)",
-        "options": { "baseUrl": format!("http://{upstream}") },
-    });
-    let made = json!({ "export": "made", "module": "$import(./modules/policies)" });
-    let mut paths = serde_json::Map::new();
-    let mut add = |path: &str, mode: &str, handler: &Value, policies: &[&str]| {
-        let mut item = json!({ "x-polygate-path": { "pathMode": mode } });
-        for method in METHODS {
-            let route = json!({ "handler": handler, "policies": { "inbound": policies } });
-            item[method] = json!({ "x-polygate-route": route });
-        }
-        paths.insert(path.to_owned(), item);
-    };
-    add("/early", "open-api", &forward, &["deny"]);
-    add("/admin", "open-api", &forward, &["deny"]);
-    add("/made", "open-api", &made, &[]);
-    add("/reads", "open-api", &forward, &["reads"]);
-    add("/stamp", "open-api", &forward, &["stamp"]);
-    add("/frames", "open-api", &forward, &["frames"]);
-    add("/{rest}", "open-api", &forward, &[]);
-    add("/", "open-api", &forward, &[]);
-    add("/a-._~!$&'()*+,=:@b", "open-api", &forward, &[]);
-    let policy = |name: &str| {
-        json!({
-            "name": name, "policyType": "custom-code-inbound",
-            "handler": { "export": name, "module": "$import(./modules/policies)" },
-        })
-    };
-    let routes =
-        json!({ "openapi": "3.1.0", "info": { "title": "conformance", "version": "1" }, "paths": paths });
-    let policies = ["deny", "reads", "stamp", "frames"].map(policy);
-    let policies = json!({ "policies": policies });
-    for folder in ["config", "modules"] {
-        fs::create_dir_all(project.join(folder))?;
-    }
-    fs::write(project.join("config/routes.oas.json"), routes.to_string())?;
-    fs::write(project.join("config/policies.json"), policies.to_string())?;
-    fs::write(project.join("modules/policies.ts"), MODULE)?;
-    fs::write(project.join("polygate.toml"), "[log]\naccess = \"off\"\nlevel = \"warn\"\n")
 }
 
 /// An address that was free a moment ago.

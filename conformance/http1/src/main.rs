@@ -11,6 +11,7 @@ mod cases;
 mod client;
 mod gateway;
 mod message;
+mod paths;
 mod suite;
 mod upstream;
 

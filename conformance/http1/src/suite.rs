@@ -1,12 +1,16 @@
 //! Runs the cases and says which were answered as they should be.
 
+use std::net::SocketAddr;
 use std::path::Path;
+
+use serde_json::json;
 
 use crate::case::{Answer, Case, Expect, Play, Then};
 use crate::cases;
 use crate::client::{Client, PATIENCE};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Project};
 use crate::message::show;
+use crate::paths;
 use crate::upstream::{Haul, Upstream};
 
 /// The request that shows whether a connection is still good.
@@ -20,6 +24,31 @@ const NEVER: [&str; 4] = ["/admin", "/early", "/made", "/none"];
 
 /// Cases with more bytes than this are not sent one by one.
 const SHORT: usize = 1500;
+
+const MODULE: &str = r#"
+export function deny() {
+  return new Response("denied", { status: 403 });
+}
+export function made() {
+  return new Response("made");
+}
+export async function reads(request: Request) {
+  const text = await request.text();
+  const headers = new Headers(request.headers);
+  headers.set("x-read", String(text.length));
+  return new Request(request, { body: "read it\r\n", headers });
+}
+export function stamp(request: Request) {
+  request.headers.set("x-consumer-id", "stamped");
+  return request;
+}
+export function frames(request: Request) {
+  request.headers.set("content-length", "50");
+  request.headers.set("transfer-encoding", "chunked");
+  request.headers.set("connection", "x-other");
+  return request;
+}
+"#;
 
 /// How the bytes of a case reach the gateway. What is right must not depend on it.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +64,7 @@ enum Delivery {
 /// Runs all cases whose class or name holds `filter`, each in three deliveries. Prints a table; `Err` when one failed.
 pub(crate) fn run(program: &Path, filter: Option<&str>) -> Result<(), String> {
     let upstream = Upstream::start().map_err(|error| format!("the upstream: {error}"))?;
-    let mut gateway = Gateway::start(program, upstream.address())?;
+    let gateway = Gateway::start(program, &project(upstream.address()))?;
     let mut results: Vec<(u8, bool)> = Vec::new();
     for case in cases::all() {
         let title = title(case.class);
@@ -62,7 +91,32 @@ pub(crate) fn run(program: &Path, filter: Option<&str>) -> Result<(), String> {
             return Err(format!("the gateway is gone after {} {title}: {}", case.class, case.name));
         }
     }
+    if filter.is_none_or(|filter| cases::PATHS.contains(filter)) {
+        let (wrong, count) = paths::run(program)?;
+        for why in &wrong {
+            println!("FAILED {}: {why}", cases::PATHS);
+        }
+        let class = cases::CLASSES.len() as u8;
+        results.extend((0..count).map(|at| (class, at >= wrong.len())));
+    }
     table(&results)
+}
+
+/// The routes that cases ask for, with policies that answer early, read bodies and set fields.
+fn project(upstream: SocketAddr) -> Project {
+    let mut project = Project::new(MODULE);
+    let (forward, made) = (Project::forward(upstream), Project::function("made"));
+    let mut add = |path: &str, handler, policies: &[&str]| project.route(path, &json!({}), handler, policies);
+    add("/early", &forward, &["deny"]);
+    add("/admin", &forward, &["deny"]);
+    add("/made", &made, &[]);
+    add("/reads", &forward, &["reads"]);
+    add("/stamp", &forward, &["stamp"]);
+    add("/frames", &forward, &["frames"]);
+    add("/{rest}", &forward, &[]);
+    add("/", &forward, &[]);
+    project.settings = "[log]\naccess = \"off\"\nlevel = \"error\"\n".to_owned();
+    project
 }
 
 fn title(class: u8) -> &'static str {

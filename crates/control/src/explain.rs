@@ -8,9 +8,9 @@ mod text;
 use std::fmt;
 use std::sync::Arc;
 
-use polygate_gateway::{Router, is_ambiguous, is_registered};
+use polygate_gateway::{Router, is_registered};
 use polygate_pipeline::{Budget, Method, OnFailure, Role, Target};
-use polygate_plan::{Handler, Plan, Route};
+use polygate_plan::{CanonicalPath, Handler, PathSeen, Plan, Route, canonical};
 use serde::Serialize;
 
 use destination::Destination;
@@ -178,16 +178,31 @@ pub fn explain(plan: &Plan, method: &str, url: &str) -> Result<Explanation, Inva
     let target = Target::parse(absolute).map_err(|_| InvalidRequest::Url(url.to_owned()))?;
 
     let router = Router::new(&plan.routes);
+    // As the gateway does it: the route is looked up by the canonical path, and says what becomes of other spellings.
+    let CanonicalPath { path, form } = canonical(target.path());
+    let found = router.find(&method, &path);
+    let policy = found
+        .as_ref()
+        .map_or(plan.settings.listen.ambiguous_paths, |found| plan.routes[found.route].ambiguous_paths);
+    let seen = policy.see(form);
     let before_routing = if !is_registered(&method) {
         Some(format!("{method} is no registered method; the client gets 501 (method_not_implemented)"))
-    } else if is_ambiguous(target.path()) {
+    } else if seen == PathSeen::Refused {
         let why = "two servers may read the path differently; the client gets 400 (path_refused)";
         Some(why.to_owned())
     } else {
         None
     };
-    let found = router.find(&method, target.path()).filter(|_| before_routing.is_none());
-    let takes_path = router.by_path(target.path());
+    let found = found.filter(|_| before_routing.is_none());
+    let takes_path = router.by_path(&path);
+    let target = match (seen, &path) {
+        (PathSeen::Canonical, std::borrow::Cow::Owned(path)) => {
+            let whole = [path, target.search()].concat();
+            Target::new(target.scheme(), target.authority(), &whole)
+                .map_err(|_| InvalidRequest::Url(url.to_owned()))?
+        }
+        _ => target.clone(),
+    };
     let taken = found.as_ref().map(|found| found.route);
     let takes_method = |index: usize| plan.routes[index].info.methods.contains(&method);
     let named = |indices: &mut dyn Iterator<Item = usize>| indices.map(|index| name(plan, index)).collect();

@@ -9,7 +9,7 @@ use polygate_pipeline::{
 };
 use polygate_plan::{Connection, Expression, Forward, ForwardTo, Template, Variables};
 
-use crate::path::is_ambiguous;
+use crate::path::leads_out;
 use crate::upstream::{self, Client, Named};
 
 /// Redirects that are followed before the last one is handed on.
@@ -80,9 +80,14 @@ impl Forwarder {
                 if url.ends_with('/') {
                     url.pop();
                 }
+                refuse_leading_out(&url)?;
                 url.push_str(incoming.path());
                 self.append_search(&mut url, incoming);
-                built(&url)
+                // The incoming path may hold dot segments, where the route takes raw paths.
+                match Target::parse(&url) {
+                    Err(_) => built(&url),
+                    Ok(target) => Ok(target),
+                }
             }
             Destination::Url(template) => {
                 let mut url = self.render(template, request, exchange);
@@ -191,10 +196,7 @@ impl Layer for Forwarder {
 /// a URL cannot hold are encoded as the URL standard does it, but dot segments are refused, because they would lead out
 /// of the path that the route was made for.
 fn built(url: &str) -> Result<Target, Failure> {
-    let path = url.split(['?', '#']).next().unwrap_or("");
-    if is_ambiguous(path) {
-        return Err(Failure::new(Reason::PathRefused).detail("a parameter leads out of the upstream's path"));
-    }
+    refuse_leading_out(url)?;
     let parsed = match Target::parse(url) {
         Err(InvalidTarget::Path) => match url::Url::parse(url) {
             Ok(encoded) => Target::parse(encoded.as_str()),
@@ -205,6 +207,14 @@ fn built(url: &str) -> Result<Target, Failure> {
     parsed.map_err(|error| {
         Failure::new(Reason::PolicyResult).detail(format!("the upstream's URL {url:?}: {error}"))
     })
+}
+
+fn refuse_leading_out(url: &str) -> Result<(), Failure> {
+    let path = url.split(['?', '#']).next().unwrap_or("");
+    if leads_out(path) {
+        return Err(Failure::new(Reason::PathRefused).detail("a parameter leads out of the upstream's path"));
+    }
+    Ok(())
 }
 
 /// Where a response redirects to, when it does and it can be followed.

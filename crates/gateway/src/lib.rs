@@ -39,7 +39,6 @@ pub use events::{Event, LogThreshold};
 pub use gateway::{Gateway, GatewayOptions, StartError};
 pub use listen::Inherited;
 pub use metrics::{HandshakeMetrics, Histogram, Metrics, PolicyMetrics, RouteMetrics};
-pub use path::is_ambiguous;
 pub use problem::problem;
 pub use record::ExchangeRecord;
 pub use router::{Found, Router};

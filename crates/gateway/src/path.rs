@@ -1,11 +1,9 @@
-//! The one canonical path: which forms of a path are taken at all.
-//!
-//! Router, plugins and upstream see the same bytes. Forms that another server may read as a different path are
-//! refused, because a policy on a prefix could be walked around with them (`/public/../admin`).
+//! Paths that are put together from parts of a request. Those of requests themselves: see
+//! [`canonical`](polygate_plan::canonical).
 
-/// Whether a path has a form that another server may read as a different path: a dot segment (also written with
-/// `%2e`), a backslash (also `%5c`), a NUL (`%00`).
-pub fn is_ambiguous(path: &str) -> bool {
+/// Whether a path that was put together may lead a server out of the part that the configuration wrote: by a dot segment
+/// (also written with `%2e`), a backslash (also `%5c`), a NUL (`%00`).
+pub(crate) fn leads_out(path: &str) -> bool {
     // Most paths hold none of these bytes: one pass decides.
     if !path.bytes().any(|b| matches!(b, b'%' | b'\\' | b'.')) {
         return false;
@@ -44,13 +42,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ambiguous_forms_are_told_from_plain_ones() {
+    fn what_leads_out_is_told_from_the_rest() {
         for path in ["/a/../b", "/a/%2e%2E/b", "/./a", "/a/.", "/a\\b", "/a%5Cb", "/a%00", "/.%2e/x", "/a/.."]
         {
-            assert!(is_ambiguous(path), "{path}");
+            assert!(leads_out(path), "{path}");
         }
         for path in ["/", "/a.b/c", "/...", "/a%20b", "/.well-known/x", "/a%2Fb", "/a//b", "/%2e%2e%2e"] {
-            assert!(!is_ambiguous(path), "{path}");
+            assert!(!leads_out(path), "{path}");
         }
     }
 }

@@ -145,7 +145,7 @@ mod tests {
     use std::sync::Arc;
 
     use polygate_pipeline::RouteInfo;
-    use polygate_plan::Handler;
+    use polygate_plan::{AmbiguousPaths, Handler};
 
     use super::*;
 
@@ -162,7 +162,14 @@ mod tests {
             raw: Arc::default(),
             label: Arc::from(""),
         };
-        Route { info: Arc::new(info), pattern, layers: vec![], handler: Handler::Function(0) }
+        let ambiguous_paths = AmbiguousPaths::default();
+        Route {
+            info: Arc::new(info),
+            pattern,
+            ambiguous_paths,
+            layers: vec![],
+            handler: Handler::Function(0),
+        }
     }
 
     fn open(path: &str) -> Route {

@@ -1,5 +1,6 @@
 //! The exchange on a worker: from a request that was read to a response that can be sent, and its record.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -10,6 +11,7 @@ use polygate_pipeline::{
     Body, Client, Exchange, ExchangeParts, Failure, Known, LogLevel, Method, Reason, Request, RequestId,
     Response, Target, Trace, Version,
 };
+use polygate_plan::{CanonicalPath, PathSeen, canonical};
 
 use crate::access::Captured;
 use crate::compress;
@@ -17,7 +19,6 @@ use crate::events::{Event, Events};
 use crate::forwarded;
 use crate::live::Live;
 use crate::metrics::WorkerMetrics;
-use crate::path::is_ambiguous;
 use crate::problem::problem;
 use crate::record::ExchangeRecord;
 use crate::service::{End, Finish, Refusal, Service};
@@ -123,9 +124,6 @@ impl Server {
         if !is_registered(&request.method) {
             return Err(Failure::new(Reason::MethodNotImplemented));
         }
-        if is_ambiguous(request.target.path()) {
-            return Err(Failure::new(Reason::PathRefused));
-        }
         if let (Some(tls), Some(connection)) = (&settings.tls, &track.exchange.client().tls)
             && tls.refuse_misdirected
             && !connection.admits(request.target.host())
@@ -138,14 +136,34 @@ impl Server {
             Some(_) => {}
             None => request.body = Body::stream(crate::limit::Limited::new(request.body, limit)),
         }
-        let found = live.router.find(&request.method, request.target.path());
-        let found = found.ok_or_else(|| Failure::new(Reason::NoRoute))?;
+        let CanonicalPath { path, form } = canonical(request.target.path());
+        let Some(found) = live.router.find(&request.method, &path) else {
+            let refused = settings.listen.ambiguous_paths.see(form) == PathSeen::Refused;
+            return Err(Failure::new(if refused { Reason::PathRefused } else { Reason::NoRoute }));
+        };
         let route = &live.routes[found.route];
+        match live.deployment.plan().routes[found.route].ambiguous_paths.see(form) {
+            PathSeen::Canonical => {
+                if let Cow::Owned(path) = path {
+                    request.target = with_path(&request.target, &path)?;
+                }
+            }
+            PathSeen::Received => {}
+            PathSeen::Refused => {
+                let detail = format!("a path of {} that can be read in several ways", route.info.label);
+                return Err(Failure::new(Reason::PathRefused).detail(detail));
+            }
+        }
         track.route = Some(found.route);
         track.exchange.set_route(route.info.clone(), found.params);
         forwarded::tell(&mut request, &track.exchange, &settings.listen.request_id_header);
         route.chain.run(request, &track.exchange).await
     }
+}
+
+fn with_path(target: &Target, path: &str) -> Result<Target, Failure> {
+    let made = Target::new(target.scheme(), target.authority(), &[path, target.search()].concat());
+    made.map_err(|error| Failure::new(Reason::PathRefused).detail(error.to_string()))
 }
 
 /// What is known of a request before it is routed.

@@ -6,6 +6,7 @@
 mod access_log;
 mod compression;
 mod network;
+mod path;
 mod pattern;
 mod settings;
 mod template;
@@ -24,6 +25,7 @@ pub use access_log::{
 };
 pub use compression::{Coding, Compression};
 pub use network::Networks;
+pub use path::{AmbiguousPaths, CanonicalPath, PathForm, PathSeen, canonical};
 pub use pattern::{InvalidPattern, Params, Part, PathPattern, Segment};
 pub use settings::{
     Connection, Limits, Listen, LogFormat, LogSettings, OtlpProtocol, Outbound, Settings, Telemetry, Timeouts,
@@ -66,6 +68,8 @@ pub struct Route {
     pub info: Arc<RouteInfo>,
     /// Which paths it takes.
     pub pattern: PathPattern,
+    /// What becomes of requests whose path can be read in more than one way.
+    pub ambiguous_paths: AmbiguousPaths,
     /// Its layers, outermost first, without the handler.
     pub layers: Vec<PlannedLayer>,
     /// What answers.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use urlpattern::{UrlPattern, UrlPatternInit, UrlPatternMatchInput, UrlPatternOptions};
 
+use crate::path::{self, PathForm};
+
 /// Path parameters in the order of the pattern, percent-decoded.
 pub type Params = Vec<(Arc<str>, String)>;
 
@@ -54,6 +56,9 @@ pub enum InvalidPattern {
     /// `{` without `}`, or an empty or repeated name.
     #[error("{0}")]
     Token(String),
+    /// No request has such a path: routes are looked up by canonical paths.
+    #[error("no request has this path; its canonical form is {0}")]
+    NotCanonical(String),
     /// The URL pattern does not parse.
     #[error("not a URL pattern: {0}")]
     UrlPattern(String),
@@ -66,6 +71,8 @@ impl PathPattern {
     /// See [`InvalidPattern`].
     pub fn open_api(path: &str) -> Result<Self, InvalidPattern> {
         let rest = path.strip_prefix('/').ok_or(InvalidPattern::NoSlash)?;
+        check_canonical(&without_names(path))?;
+        let rest = path::equivalent(rest);
         let mut names: Vec<Arc<str>> = Vec::new();
         let segments =
             rest.split('/').map(|text| parse_segment(text, &mut names)).collect::<Result<_, _>>()?;
@@ -87,6 +94,7 @@ impl PathPattern {
         let mut prefix = path[..path.find(special).unwrap_or(path.len())].to_owned();
         // A modifier after a group may make what stands before it optional: keep whole segments only.
         prefix.truncate(prefix.rfind('/').unwrap_or(0));
+        check_canonical(&prefix)?;
         let names = group_names(path);
         Ok(Self::UrlPattern(Arc::new(Compiled { pattern, names, prefix })))
     }
@@ -203,6 +211,27 @@ impl Compiled {
         let value = |name: &Arc<str>| found.pathname.groups.get(&**name).cloned().flatten();
         Some(self.names.iter().filter_map(|name| Some((name.clone(), decode(&value(name)?)))).collect())
     }
+}
+
+fn check_canonical(path: &str) -> Result<(), InvalidPattern> {
+    let canonical = path::canonical(path);
+    let plain = canonical.form == PathForm::Plain;
+    if plain { Ok(()) } else { Err(InvalidPattern::NotCanonical(canonical.path.into_owned())) }
+}
+
+/// A path of OpenAPI's form with letters in the places of parameters.
+fn without_names(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for (number, part) in path.split('{').enumerate() {
+        match part.split_once('}') {
+            Some((_, rest)) if number > 0 => {
+                text.push('x');
+                text.push_str(rest);
+            }
+            _ => text.push_str(part),
+        }
+    }
+    text
 }
 
 fn parse_segment(text: &str, names: &mut Vec<Arc<str>>) -> Result<Segment, InvalidPattern> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use polygate_pipeline::{Budget, ByteSize, LogLevel, Target};
 
 use crate::upstream::{Dns, Upstream};
-use crate::{AccessLogSettings, Compression, Networks, Tls};
+use crate::{AccessLogSettings, AmbiguousPaths, Compression, Networks, Tls};
 
 /// What is not per route.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +55,9 @@ pub struct Listen {
     pub trusted_proxies: Networks,
     /// Whether connections of trusted proxies begin with a header of the PROXY protocol. Default false.
     pub proxy_protocol: bool,
+    /// What becomes of requests whose path can be read in more than one way, where the route does not say it. Default
+    /// [`AmbiguousPaths::Reject`].
+    pub ambiguous_paths: AmbiguousPaths,
     /// The header that carries the request id, in and out. Default `x-request-id`.
     pub request_id_header: String,
     /// The unix socket at which a new process of `run` asks for the listening sockets; `None` means that it cannot.
@@ -70,6 +73,7 @@ impl Default for Listen {
             workers: None,
             trusted_proxies: Networks::default(),
             proxy_protocol: false,
+            ambiguous_paths: AmbiguousPaths::default(),
             request_id_header: "x-request-id".to_owned(),
             upgrade_socket: None,
         }

@@ -50,7 +50,11 @@ pub(crate) const CLASSES: &[&str] = &[
     "bodies as they should be",
     "responses of upstreams that are right",
     "limits of heads",
+    PATHS,
 ];
+
+/// The class of the paths, which have a table of their own.
+pub(crate) const PATHS: &str = "paths under each policy";
 
 /// All cases.
 pub(crate) fn all() -> Vec<Case> {

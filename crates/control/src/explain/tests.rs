@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use http::StatusCode;
 use polygate_pipeline::{PluginRef, PolicySpec, RouteInfo};
-use polygate_plan::{Forward, ForwardTo, PathPattern, PlannedLayer, Policy, Template};
+use polygate_plan::{AmbiguousPaths, Forward, ForwardTo, PathPattern, PlannedLayer, Policy, Template};
 
 use super::*;
 use crate::paint::Paint;
@@ -38,6 +38,7 @@ fn route(method: Method, path: &str, layers: Vec<PlannedLayer>, handler: Handler
             label: format!("{method} {path}").into(),
         }),
         pattern: PathPattern::open_api(path).unwrap(),
+        ambiguous_paths: AmbiguousPaths::default(),
         layers,
         handler,
     }
@@ -117,6 +118,21 @@ fn what_matches_nothing_is_told_why() {
     assert!(explanation.route.is_none());
     assert_eq!(&*explanation.nearest[0].label, "GET /orders/{id}");
     assert!(explanation.text(Paint::new(false)).contains("404"));
+}
+
+#[test]
+fn paths_that_can_be_read_in_several_ways_go_as_in_the_gateway() {
+    let mut plan = plan();
+    let refused = |plan: &Plan, path: &str| explain(plan, "GET", path).unwrap().refused;
+    assert!(refused(&plan, "/orders//1").unwrap().contains("path_refused"));
+    assert!(refused(&plan, "/none/../such").unwrap().contains("path_refused"));
+    assert_eq!(refused(&plan, "/%6frders/1"), None);
+    plan.routes[0].ambiguous_paths = AmbiguousPaths::Normalize;
+    let explanation = explain(&plan, "GET", "/x/../orders//1?y").unwrap();
+    assert_eq!((explanation.target.as_str(), explanation.refused), ("/orders/1?y", None));
+    plan.routes[0].ambiguous_paths = AmbiguousPaths::Raw;
+    let explanation = explain(&plan, "GET", "/x/../orders//1?y").unwrap();
+    assert_eq!((explanation.target.as_str(), explanation.refused), ("/x/../orders//1?y", None));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::Method;
 use polygate_pipeline::{Diagnostic, Role, RouteInfo, Span};
-use polygate_plan::{Handler, PathPattern, PlannedLayer, Route, Settings};
+use polygate_plan::{AmbiguousPaths, Handler, PathPattern, PlannedLayer, Route, Settings};
 
 use crate::check::decode;
 use crate::env;
@@ -106,6 +106,8 @@ struct Operation<'a> {
     file: &'a str,
     /// The path as written.
     path: &'a str,
+    /// What becomes of requests whose path can be read in more than one way.
+    ambiguous_paths: AmbiguousPaths,
     methods: Vec<Method>,
     member: &'a Member,
     /// The operation's field path.
@@ -139,15 +141,15 @@ impl Reader<'_> {
 
     fn path_item(&mut self, project: &mut Project<'_>, file: &str, item: &Member) {
         let at = child("paths", &item.key);
-        let mode = match one_spelling(project, &item.value, PATH, file, &at) {
-            Some(member) => {
-                let at = child(&at, &member.key);
-                decode::<PathExtension>(&member.value, file, &at, &mut project.found)
-                    .unwrap_or_default()
-                    .path_mode
-            }
-            None => PathMode::OpenApi,
-        };
+        let PathExtension { path_mode: mode, ambiguous } =
+            match one_spelling(project, &item.value, PATH, file, &at) {
+                Some(member) => {
+                    let at = child(&at, &member.key);
+                    decode(&member.value, file, &at, &mut project.found).unwrap_or_default()
+                }
+                None => PathExtension::default(),
+            };
+        let ambiguous_paths = ambiguous.map_or(self.settings.listen.ambiguous_paths, Into::into);
         let pattern = match mode {
             PathMode::OpenApi => PathPattern::open_api(&item.key),
             PathMode::UrlPattern => PathPattern::url_pattern(&item.key),
@@ -167,7 +169,7 @@ impl Reader<'_> {
             }
             let at = child(&at, &member.key);
             let Some(methods) = methods(project, file, &at, member) else { continue };
-            let operation = Operation { file, path: &item.key, methods, member, at };
+            let operation = Operation { file, path: &item.key, ambiguous_paths, methods, member, at };
             self.operation(project, &operation, pattern.as_ref().ok());
         }
     }
@@ -279,7 +281,8 @@ impl Reader<'_> {
             label: label.into(),
         };
         let (info, pattern) = (Arc::new(info), pattern.clone());
-        self.routes.push(Route { info, pattern, layers, handler: made.handler });
+        let ambiguous_paths = op.ambiguous_paths;
+        self.routes.push(Route { info, pattern, ambiguous_paths, layers, handler: made.handler });
     }
 
     /// The policies that a route names for one direction: those in order, and all names.

@@ -42,6 +42,7 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     listen.tls_address = file.listen.tls_address.map(|address| address.0);
     listen.workers = file.listen.workers;
     listen.trusted_proxies = file.listen.trusted_proxies.iter().map(|network| network.0).collect();
+    set(&mut listen.ambiguous_paths, file.listen.ambiguous_paths.map(Into::into));
     set(&mut listen.proxy_protocol, file.listen.proxy_protocol);
     if listen.proxy_protocol && listen.trusted_proxies.is_empty() {
         let node = tree.get("listen").and_then(|listen| listen.get("proxy-protocol"));

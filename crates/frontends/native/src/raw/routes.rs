@@ -1,5 +1,6 @@
 //! The parts of a route file that are Polygate's, as they are written. The rest of the file is OpenAPI's.
 
+use polygate_plan::AmbiguousPaths;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -44,6 +45,32 @@ pub(crate) struct PathExtension {
     /// The syntax of the path.
     #[serde(default)]
     pub(crate) path_mode: PathMode,
+    /// What becomes of requests whose path can be read in more than one way (`/a/../b`, `/a%2fb`, `/a//b`, `/a;b`). Default:
+    /// `listen.ambiguous-paths` of polygate.toml.
+    #[serde(default)]
+    pub(crate) ambiguous: Option<AmbiguousPathsName>,
+}
+
+/// What becomes of a request whose path can be read in more than one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AmbiguousPathsName {
+    /// It is refused with 400.
+    Reject,
+    /// Policies and upstream see the canonical path.
+    Normalize,
+    /// Policies and upstream see the path as it was received.
+    Raw,
+}
+
+impl From<AmbiguousPathsName> for AmbiguousPaths {
+    fn from(name: AmbiguousPathsName) -> Self {
+        match name {
+            AmbiguousPathsName::Reject => Self::Reject,
+            AmbiguousPathsName::Normalize => Self::Normalize,
+            AmbiguousPathsName::Raw => Self::Raw,
+        }
+    }
 }
 
 /// The syntax of a path.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::policies::OnFailureName;
+use super::routes::AmbiguousPathsName;
 use super::text::{Address, Duration, Network, Size};
 use super::tls::Tls;
 use super::upstreams::{Dns, Upstream};
@@ -64,6 +65,9 @@ pub(crate) struct Listen {
     pub(crate) trusted_proxies: Vec<Network>,
     /// Whether connections of trusted proxies begin with a header of the PROXY protocol, version 1 or 2. Default false.
     pub(crate) proxy_protocol: Option<bool>,
+    /// What becomes of requests whose path can be read in more than one way (`/a/../b`, `/a%2fb`, `/a//b`, `/a;b`), where the
+    /// route does not say it: `reject`, `normalize` or `raw`. Default `reject`.
+    pub(crate) ambiguous_paths: Option<AmbiguousPathsName>,
     /// The header that carries the request id, in and out. Default `x-request-id`.
     pub(crate) request_id_header: Option<String>,
     /// The unix socket at which a new process of `polygate run` takes over from the one that runs; relative to the

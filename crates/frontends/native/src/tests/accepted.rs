@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use polygate_pipeline::{ByteSize, LogLevel, OnFailure, Role};
 use polygate_plan::{
-    AccessFormat, AccessLog, Coding, ForwardTo, Handler, LineTemplate, LogFormat, OtlpProtocol, Plan,
+    AccessFormat, AccessLog, AmbiguousPaths, Coding, ForwardTo, Handler, LineTemplate, LogFormat,
+    OtlpProtocol, Plan,
 };
 use serde_json::json;
 
@@ -338,6 +339,24 @@ paths:
     let labels: Vec<_> = plan.routes.iter().map(|route| &*route.info.label).collect();
     assert_eq!(labels, ["GET /first", "GET /z/:rest(.*)", "GET /a"]);
     assert!(plan.routes[1].pattern.matches("/z/1/2").is_some());
+}
+
+#[test]
+fn a_route_says_what_becomes_of_ambiguous_paths_or_the_listener_does() {
+    let get = get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}");
+    let with = |policy: &str| {
+        get.replacen('{', &format!(r#"{{ "x-polygate-path": {{ "ambiguous": "{policy}" }},"#), 1)
+    };
+    let text = routes(&[("/a", &get), ("/caf%c3%a9", &with("raw")), ("/c", &with("reject"))]);
+    let of = |settings: &str| {
+        let plan = plan(&[("config/a.oas.json", &text), ("polygate.toml", settings)], &[]);
+        (plan.routes.iter().map(|route| route.ambiguous_paths).collect::<Vec<_>>(), plan)
+    };
+    use AmbiguousPaths::{Normalize, Raw, Reject};
+    let (policies, plan) = of("");
+    assert_eq!((policies, plan.settings.listen.ambiguous_paths), (vec![Reject, Raw, Reject], Reject));
+    assert!(plan.routes[1].pattern.matches("/caf%C3%A9").is_some(), "escapes as in canonical paths");
+    assert_eq!(of("[listen]\nambiguous-paths = \"normalize\"").0, [Normalize, Raw, Reject]);
 }
 
 #[test]

@@ -77,7 +77,8 @@ fn routes_and_handlers() {
       }
     },
     "b": { "x-polygate-path": { "pathMode": "open" } },
-    "/c/{": {}
+    "/c/{": {},
+    "/d//{x};v": { "x-polygate-path": { "ambiguous": "normal" } }
   }
 }"#;
     let again = routes(&[("/a", r#"{ "get,post": { "description": "$env(SECRET)" } }"#)]);
@@ -94,6 +95,8 @@ config/a.oas.json:17:69+25 error[missing-module] paths["/a"].put.x-polygate-rout
 config/a.oas.json:20:45+6 error[bad-value] paths.b.x-polygate-path.pathMode: "open" is not possible here | one of open-api, url-pattern | open-api?
 config/a.oas.json:20:5+3 error[bad-path] paths.b: a path starts with / | a path such as /orders/{id}
 config/a.oas.json:21:5+6 error[bad-path] paths["/c/{"]: `{` without `}` in "{" | a path such as /orders/{id}
+config/a.oas.json:22:54+8 error[bad-value] paths["/d//{x};v"].x-polygate-path.ambiguous: "normal" is not possible here | one of reject, normalize, raw | normalize?
+config/a.oas.json:22:5+11 error[bad-path] paths["/d//{x};v"]: no request has this path; its canonical form is /d/x | a path such as /orders/{id}
 config/b.oas.json:2:38+14 error[misplaced-env] paths["/a"]["get,post"].description: $env(...) is not expected at this location | $env(...) within the options of a policy's or route's handler
 config/b.oas.json:2:9+10 error[duplicate-route] paths["/a"]["get,post"]: GET /a is already in config/a.oas.json:6 | one operation for each method and path (or allowDuplicateRoutes in zuplo.jsonc)
 config/b.oas.json:2:9+10 error[duplicate-route] paths["/a"]["get,post"]: POST /a is already in config/a.oas.json:7 | one operation for each method and path (or allowDuplicateRoutes in zuplo.jsonc)
@@ -182,7 +185,7 @@ url = "b:1"
 [listn]
 "#;
     let expected = r#"
-polygate.toml:3:1+6 error[unknown-field] listen.adress: unknown field "adress" | one of address, tls-address, workers, trusted-proxies, proxy-protocol, request-id-header, upgrade-socket | address?
+polygate.toml:3:1+6 error[unknown-field] listen.adress: unknown field "adress" | one of address, tls-address, workers, trusted-proxies, proxy-protocol, ambiguous-paths, request-id-header, upgrade-socket | address?
 polygate.toml:4:11+11 error[bad-value] listen.address: "localhost" cannot be read | an address such as 127.0.0.1:8080 or [::1]:8080
 polygate.toml:5:11+1 error[out-of-range] listen.workers: 0 is out of range | a number from 1 to 1024
 polygate.toml:8:11+4 error[bad-value] admin.address: true is not possible here | one of false

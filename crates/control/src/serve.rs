@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use polygate_gateway::{Deployment, Gateway, GatewayOptions, Inherited, Refreshed, StartError, Tracing};
 use polygate_pipeline::{Diagnostic, LogLevel};
-use polygate_plan::{AccessFormat, LogFormat, LogSettings, Settings, Tls};
+use polygate_plan::{AccessFormat, LogFormat, LogSettings, Settings};
 use serde_json::{Map, json};
 
 pub use error::ServeError;
@@ -391,7 +391,7 @@ impl Owner {
 
     /// Watches the files that the settings name.
     fn watch_certificates(&mut self, settings: &Settings) {
-        let files: Vec<PathBuf> = settings.tls.iter().flat_map(Tls::files).map(Path::to_owned).collect();
+        let files: Vec<PathBuf> = settings.certificate_files().map(Path::to_owned).collect();
         if self.certificates.is_none() && !files.is_empty() {
             let commands = self.state.commands.clone();
             let changed = move || drop(commands.send(Command::RefreshCertificates));
@@ -407,14 +407,19 @@ impl Owner {
 
     fn refresh_certificates(&self) {
         let Some(gateway) = self.state.gateway() else { return };
-        match gateway.refresh_certificates() {
-            Refreshed::Changed => self.voice.say(LogLevel::Info, "new certificates are in use"),
-            Refreshed::Refused { diagnostics, again: false } => {
-                self.voice.report(&Report::new(self.builder.root(), &diagnostics));
-                let message = "new certificates refused: the ones in use serve on";
-                self.voice.say(LogLevel::Error, message);
+        let of_upstreams = gateway.refresh_upstream_certificates();
+        for (what, refreshed) in
+            [("certificates", gateway.refresh_certificates()), ("certificates of upstreams", of_upstreams)]
+        {
+            match refreshed {
+                Refreshed::Changed => self.voice.say(LogLevel::Info, format!("new {what} are in use")),
+                Refreshed::Refused { diagnostics, again: false } => {
+                    self.voice.report(&Report::new(self.builder.root(), &diagnostics));
+                    let message = format!("new {what} refused: the ones in use serve on");
+                    self.voice.say(LogLevel::Error, message);
+                }
+                Refreshed::Refused { again: true, .. } | Refreshed::Unchanged => {}
             }
-            Refreshed::Refused { again: true, .. } | Refreshed::Unchanged => {}
         }
     }
 

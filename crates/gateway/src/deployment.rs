@@ -11,7 +11,7 @@ use polygate_plan::Plan;
 use ring::digest::{Context, SHA256};
 use tokio::time::timeout;
 
-use crate::tls::Acceptor;
+use crate::tls::{self, Acceptor, Clients};
 use crate::upstream::Client;
 
 /// How long the plugins of one world may take to become live on one worker, waiting included.
@@ -83,11 +83,13 @@ impl Deployment {
     pub fn trial(&self) -> Vec<Diagnostic> {
         let tls = self.plan.settings.tls.as_ref();
         let mut found = tls.map(|tls| Acceptor::load(tls, None).1).unwrap_or_default();
-        found.extend(self.trial_of_programs());
+        let (clients, problems) = tls::load_clients(&self.plan.settings);
+        found.extend(problems);
+        found.extend(self.trial_of_programs(&clients.unwrap_or_default()));
         found
     }
 
-    fn trial_of_programs(&self) -> Vec<Diagnostic> {
+    fn trial_of_programs(&self, clients: &Clients) -> Vec<Diagnostic> {
         let runtime = match tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build_local(Default::default())
@@ -97,6 +99,7 @@ impl Deployment {
         };
         runtime.block_on(async {
             let client = Client::new(&self.plan.settings);
+            client.equip(clients);
             let variables = self.plan.variables.clone();
             let services = Services::new(client, Rc::new(Silent), variables, usize::MAX);
             match self.spawn(&services).await {

@@ -21,6 +21,9 @@ pub(crate) struct Forwarder {
     search: bool,
     follow_redirects: bool,
     connection: Rc<Connection>,
+    /// The same for where redirects lead that leave the origin: encrypted as by default, so that what we show to one
+    /// upstream, and whom we believe to be it, is not shown to and believed of others.
+    elsewhere: Rc<Connection>,
     client: Rc<Client>,
 }
 
@@ -60,11 +63,16 @@ impl Forwarder {
             ForwardTo::Upstream(index) => Destination::Named(upstreams.get(*index)?.clone()),
             ForwardTo::Exchange => Destination::Exchange,
         };
+        let elsewhere = match connection.tls == default.tls {
+            true => connection.clone(),
+            false => Rc::new(Connection { tls: default.tls.clone(), ..Connection::clone(&connection) }),
+        };
         Some(Self {
             to,
             search: forward.search,
             follow_redirects: forward.follow_redirects,
             connection,
+            elsewhere,
             client,
         })
     }
@@ -148,6 +156,7 @@ impl Forwarder {
         request.target = self.target(&request, exchange)?;
         let mut left = MAX_REDIRECTS;
         let mut followed = false;
+        let mut connection = &self.connection;
         loop {
             let mut again = request.clone_head();
             // Only a body that is in memory can be sent twice.
@@ -158,7 +167,7 @@ impl Forwarder {
                 .or_else(|| request.body.as_full().cloned().map(Body::full));
             // The operator chose the first target; where an upstream points to is held to the address policy.
             let response = match &self.to {
-                _ if followed => self.client.follow(request, &self.connection, exchange).await?,
+                _ if followed => self.client.follow(request, connection, exchange).await?,
                 Destination::Named(named) => {
                     let response = named.send(&mut request, self.search, exchange).await?;
                     again.target = request.target;
@@ -173,7 +182,10 @@ impl Forwarder {
             let (Some(next), Some(body), true) = (next, replay, left > 0) else { return Ok(response) };
             left -= 1;
             again.body = body;
-            redirect(&mut again, response.status, next);
+            if !redirect(&mut again, response.status, next) {
+                // Also when a later one leads back: that is where somebody else wants us to go.
+                connection = &self.elsewhere;
+            }
             exchange.set_upstream(again.target.authority());
             request = again;
             followed = true;
@@ -227,8 +239,8 @@ fn redirect_target(response: &Response, current: &Target) -> Option<Target> {
     Target::parse(base.join(location).ok()?.as_str()).ok()
 }
 
-/// The request after a redirect (Fetch standard, HTTP-redirect fetch).
-fn redirect(request: &mut Request, status: StatusCode, target: Target) {
+/// The request after a redirect (Fetch standard, HTTP-redirect fetch). Says whether it stays within the origin.
+fn redirect(request: &mut Request, status: StatusCode, target: Target) -> bool {
     let post = request.method == Method::POST;
     let safe = matches!(request.method, Method::GET | Method::HEAD);
     if (matches!(status.as_u16(), 301 | 302) && post) || (status.as_u16() == 303 && !safe) {
@@ -249,6 +261,7 @@ fn redirect(request: &mut Request, status: StatusCode, target: Target) {
         request.headers.remove_known(Known::ProxyAuthorization);
     }
     request.target = target;
+    same_origin
 }
 
 /// What templates of URLs are rendered from.

@@ -14,7 +14,7 @@ use crate::events::{Event, Events, LogThreshold};
 use crate::listen::{self, Bound, Inherited};
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::record::ExchangeRecord;
-use crate::tls::{Acceptor, Keeper, Refreshed, TlsStatus};
+use crate::tls::{Acceptor, Clients, ClientsKeeper, Keeper, Refreshed, TlsStatus, UpstreamTlsStatus};
 use crate::traces::{TraceRecord, Tracing};
 use crate::upstream::{Lookout, Roll, UpstreamReport, Watching, report};
 use crate::worker::{Command, Worker};
@@ -51,6 +51,7 @@ pub struct Gateway {
     tls_address: Option<SocketAddr>,
     workers: Vec<Handle>,
     tls: Keeper,
+    clients: ClientsKeeper,
     /// A handle to each listening socket, until the gateway stops.
     sockets: Mutex<Vec<(&'static str, TcpListener)>>,
     events: Events,
@@ -139,10 +140,21 @@ impl Gateway {
             workers.push(Handle { commands, pings, metrics, roll, thread: Mutex::new(Some(thread)) });
         }
         let (tls, sockets, receiver) = (Keeper::default(), Mutex::new(sockets), Mutex::new(Some(receiver)));
-        let (lookout, running) = Default::default();
+        let (lookout, running, clients) = Default::default();
         let traces = Mutex::new(traces);
-        let gateway =
-            Self { address, tls_address, workers, tls, sockets, events, lookout, running, receiver, traces };
+        let gateway = Self {
+            address,
+            tls_address,
+            workers,
+            tls,
+            clients,
+            sockets,
+            events,
+            lookout,
+            running,
+            receiver,
+            traces,
+        };
         gateway.deploy(&deployment).map_err(StartError::Deployment)?;
         Ok(gateway)
     }
@@ -170,6 +182,7 @@ impl Gateway {
     pub fn deploy(&self, deployment: &Arc<Deployment>) -> Result<(), Vec<Diagnostic>> {
         let tls = deployment.plan().settings.tls.as_ref();
         let acceptor = self.tls.load(tls)?;
+        let clients = self.clients.load(&deployment.plan().settings)?;
         let watching: Arc<[Watching]> = match self.lookout.watch(&deployment.plan().settings) {
             Ok(watching) => watching.into(),
             Err(error) => {
@@ -188,6 +201,8 @@ impl Gateway {
         if prepared.is_ok() {
             self.tls.adopt(tls, acceptor.as_ref());
             self.secure(acceptor);
+            self.clients.adopt(&clients);
+            self.equip(&clients);
         }
         for worker in &self.workers {
             let command = if prepared.is_ok() { Command::Commit } else { Command::Abort };
@@ -209,6 +224,26 @@ impl Gateway {
         refreshed
     }
 
+    /// Reads the files again that connections to upstreams are encrypted with. New connections use what is new in them;
+    /// older ones of the same settings are not used for further requests.
+    pub fn refresh_upstream_certificates(&self) -> Refreshed {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some((deployment, _)) = running else { return Refreshed::Unchanged };
+        let (refreshed, clients) = self.clients.refresh(&deployment.plan().settings);
+        if let Some(clients) = clients {
+            self.equip(&clients);
+        }
+        refreshed
+    }
+
+    fn equip(&self, clients: &Arc<Clients>) {
+        self.lookout.equip(clients);
+        for worker in &self.workers {
+            // A worker that has ended makes no more connections.
+            let _ = worker.commands.send(Command::Equip(clients.clone()));
+        }
+    }
+
     fn secure(&self, acceptor: Option<Arc<Acceptor>>) {
         let Some(acceptor) = acceptor else { return };
         for worker in &self.workers {
@@ -220,6 +255,11 @@ impl Gateway {
     /// The certificates; `None` when there is no listener for TLS.
     pub fn tls_status(&self) -> Option<TlsStatus> {
         self.tls.status()
+    }
+
+    /// What connections to upstreams are encrypted with.
+    pub fn upstream_tls_status(&self) -> UpstreamTlsStatus {
+        self.clients.status()
     }
 
     /// The named upstreams of what runs, in the order of their names: endpoints, health, counts.

@@ -16,7 +16,7 @@ use crate::events::Events;
 use crate::live::Live;
 use crate::metrics::WorkerMetrics;
 use crate::serve::Server;
-use crate::tls::Acceptor;
+use crate::tls::{Acceptor, Clients};
 use crate::traces::Tracing;
 use crate::upstream::{Client, Roll, Watching};
 
@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Abort,
     /// Make new TLS handshakes with this.
     Secure(Arc<Acceptor>),
+    /// Make new TLS handshakes with upstreams with these.
+    Equip(Arc<Clients>),
     /// Stop, waiting so long for running exchanges.
     Stop(Duration),
 }
@@ -147,6 +149,7 @@ impl Worker {
                     Some(secure) => secure.replace(acceptor),
                     None => secure = Some(Secure::new(acceptor)),
                 },
+                Some(Command::Equip(clients)) => client.equip(&clients),
                 Some(Command::Stop(grace)) => break grace,
                 None => break Duration::ZERO,
             }

@@ -12,6 +12,7 @@ mod settings;
 mod template;
 mod tls;
 mod upstream;
+mod upstream_tls;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ pub use upstream::{
     Balance, Breaker, Check, Dns, Eject, Family, HashKey, MAX_TARGETS, MAX_UPSTREAMS, MAX_WEIGHT, Mirror,
     Retries, RetryOn, Share, StickyCookie, Upstream, UpstreamTarget,
 };
+pub use upstream_tls::UpstreamTls;
 
 /// One gateway's configuration, whole and valid.
 #[derive(Debug, Clone)]

@@ -1,13 +1,14 @@
 //! Settings of the whole gateway, with their defaults.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use polygate_pipeline::{Budget, ByteSize, LogLevel, Target};
 
 use crate::upstream::{Dns, Upstream};
-use crate::{AccessLogSettings, AmbiguousPaths, Compression, Networks, Tls};
+use crate::{AccessLogSettings, AmbiguousPaths, Compression, Networks, Tls, UpstreamTls};
 
 /// What is not per route.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +39,21 @@ pub struct Settings {
     pub telemetry: Option<Telemetry>,
     /// Address of the echo service that `dev` starts beside the gateway; `None` when the project wants none.
     pub dev_echo: Option<SocketAddr>,
+}
+
+impl Settings {
+    /// How each kind of connection to upstreams is encrypted, with the name of the upstream, if it is one's own.
+    pub fn upstream_tls(&self) -> impl Iterator<Item = (Option<&str>, &Arc<UpstreamTls>)> {
+        let named = self.upstreams.iter().filter(|upstream| upstream.split.is_empty());
+        let named = named.map(|upstream| (Some(upstream.name.as_str()), &upstream.connection.tls));
+        std::iter::once((None, &self.connection.tls)).chain(named)
+    }
+
+    /// All files of certificates, keys and authorities, some of them more than once.
+    pub fn certificate_files(&self) -> impl Iterator<Item = &Path> {
+        let upstreams = self.upstream_tls().flat_map(|(_, tls)| tls.files());
+        self.tls.iter().flat_map(Tls::files).chain(upstreams)
+    }
 }
 
 /// Where clients connect, and whom to believe.
@@ -165,8 +181,8 @@ pub struct Connection {
     pub keep_alive: Duration,
     /// Unused connections kept per target and worker. Default 64.
     pub pool: usize,
-    /// A file with further certificate authorities (PEM).
-    pub ca_file: Option<PathBuf>,
+    /// How it is encrypted, where the target says `https`.
+    pub tls: Arc<UpstreamTls>,
 }
 
 impl Default for Connection {
@@ -177,7 +193,7 @@ impl Default for Connection {
             idle_body: Duration::from_secs(60),
             keep_alive: Duration::from_secs(60),
             pool: 64,
-            ca_file: None,
+            tls: Arc::default(),
         }
     }
 }

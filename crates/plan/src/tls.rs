@@ -29,7 +29,7 @@ impl Tls {
 }
 
 /// Where a certificate and its key are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CertificateFiles {
     /// The chain (PEM), our certificate first. Absolute.
     pub cert: PathBuf,

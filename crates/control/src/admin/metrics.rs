@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use polygate_gateway::{Histogram, Metrics, TlsStatus};
+use polygate_gateway::{Histogram, Metrics, TlsStatus, UpstreamTlsStatus};
 
 use super::upstreams;
 use crate::state::{Deployments, State, resident_memory};
@@ -17,7 +17,9 @@ pub(super) fn text(state: &State) -> String {
     let metrics = running.as_ref().map(|gateway| gateway.metrics()).unwrap_or_default();
     let mut out = String::new();
     gateway(&mut out, &metrics);
-    tls(&mut out, &metrics, running.as_ref().and_then(|gateway| gateway.tls_status()).as_ref());
+    let towards_clients = running.as_ref().and_then(|gateway| gateway.tls_status());
+    let towards_upstreams = running.as_ref().map(|gateway| gateway.upstream_tls_status()).unwrap_or_default();
+    tls(&mut out, &metrics, towards_clients.as_ref(), &towards_upstreams);
     upstreams::metrics(&mut out, &running.map(|gateway| gateway.upstreams()).unwrap_or_default());
     process(&mut out, state, &state.deployments());
     out
@@ -107,7 +109,7 @@ fn gateway(out: &mut String, metrics: &Metrics) {
 }
 
 /// Handshakes, and how long certificates are good for.
-fn tls(out: &mut String, metrics: &Metrics, tls: Option<&TlsStatus>) {
+fn tls(out: &mut String, metrics: &Metrics, tls: Option<&TlsStatus>, upstreams: &UpstreamTlsStatus) {
     let handshakes = &metrics.handshakes;
     family(out, "polygate_tls_handshakes_total", "counter", "TLS handshakes with clients, by outcome.");
     for (outcome, count) in [
@@ -122,15 +124,22 @@ fn tls(out: &mut String, metrics: &Metrics, tls: Option<&TlsStatus>) {
     let help = "TLS handshakes with clients that are under way.";
     family(out, "polygate_tls_handshakes_running", "gauge", help);
     sample(out, "polygate_tls_handshakes_running", "", handshakes.running);
-    let Some(tls) = tls else { return };
+    let help = "1 while the newest files of certificates towards upstreams are refused.";
+    family(out, "polygate_upstream_certificates_stale", "gauge", help);
+    sample(out, "polygate_upstream_certificates_stale", "", u8::from(upstreams.refused.is_some()));
+    let none = TlsStatus::default();
+    let (tls, listens) = (tls.unwrap_or(&none), tls.is_some());
     let help = "When a certificate in use expires, in seconds since 1970.";
     family(out, "polygate_certificate_expiry_timestamp_seconds", "gauge", help);
-    for certificate in &tls.certificates {
+    for certificate in tls.certificates.iter().chain(&upstreams.certificates) {
         let name = certificate.names.first().map_or("", String::as_str);
         let file = certificate.file.display().to_string();
         let expiry = certificate.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let labels = labels(&[("name", name), ("file", &file)]);
         sample(out, "polygate_certificate_expiry_timestamp_seconds", &labels, expiry.as_secs());
+    }
+    if !listens {
+        return;
     }
     family(out, "polygate_certificate_refreshes_total", "counter", "New files of certificates, by outcome.");
     for (outcome, count) in [("ok", tls.refreshed), ("refused", tls.refusals)] {

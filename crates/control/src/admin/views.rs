@@ -1,14 +1,16 @@
 //! The admin API's JSON.
 
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
-use polygate_gateway::{ExchangeRecord, TlsStatus};
-use polygate_plan::Plan;
+use polygate_gateway::{CertificateStatus, ExchangeRecord, TlsStatus, UpstreamTlsStatus};
+use polygate_pipeline::Diagnostic;
+use polygate_plan::{Plan, Settings};
 use serde_json::{Value, json};
 
 use crate::clock::rfc3339;
 use crate::explain::handler_kind;
-use crate::state::{State, policies, resident_memory};
+use crate::state::{Deployments, State, policies, resident_memory};
 
 /// Exchanges that are given when no limit is asked for.
 const DEFAULT_LIMIT: usize = 50;
@@ -46,6 +48,7 @@ pub(super) fn status(state: &State) -> Value {
         "stopping": state.is_stopping(),
         "address": gateway.as_ref().map(|gateway| gateway.address().to_string()),
         "tls": gateway.as_ref().and_then(|gateway| Some(tls(gateway.tls_address()?, &gateway.tls_status()?))),
+        "upstream_tls": gateway.as_ref().map(|gateway| upstream_tls(&gateway.upstream_tls_status(), &deployments)),
         "workers": gateway.as_ref().map_or(0, |gateway| gateway.workers()),
         "connections": metrics.connections,
         "exchanges_running": metrics.running,
@@ -57,27 +60,46 @@ pub(super) fn status(state: &State) -> Value {
 }
 
 fn tls(address: SocketAddr, tls: &TlsStatus) -> Value {
-    let certificates: Vec<Value> = tls
-        .certificates
-        .iter()
-        .map(|certificate| {
-            json!({
-                "file": certificate.file,
-                "names": certificate.names,
-                "not_after": rfc3339(certificate.not_after),
-            })
-        })
-        .collect();
-    let refused = tls
-        .refused
-        .as_ref()
-        .map(|(at, diagnostics)| json!({ "at": rfc3339(*at), "diagnostics": diagnostics }));
     json!({
         "address": address.to_string(),
-        "certificates": certificates,
-        "refused": refused,
+        "certificates": certificates(&tls.certificates),
+        "refused": tls.refused.as_ref().map(refused_files),
         "refreshes": { "ok": tls.refreshed, "refused": tls.refusals },
     })
+}
+
+/// TLS towards upstreams, with those that need not prove who they are.
+fn upstream_tls(tls: &UpstreamTlsStatus, deployments: &Deployments) -> Value {
+    let settings = deployments.running.as_ref().map(|running| &running.deployment.plan().settings);
+    let unverified: Vec<String> = settings
+        .into_iter()
+        .flat_map(Settings::upstream_tls)
+        .filter(|(_, tls)| !tls.verify)
+        .map(|(name, _)| name.map_or("connection".to_owned(), |name| format!("upstreams.{name}")))
+        .collect();
+    json!({
+        "unverified": unverified,
+        "certificates": certificates(&tls.certificates),
+        "refused": tls.refused.as_ref().map(refused_files),
+        "refreshes": { "ok": tls.refreshed, "refused": tls.refusals },
+    })
+}
+
+fn certificates(all: &[CertificateStatus]) -> Vec<Value> {
+    let view = |certificate: &CertificateStatus| {
+        json!({
+            "file": certificate.file,
+            "names": certificate.names,
+            "issuer": certificate.issuer,
+            "not_before": rfc3339(certificate.not_before),
+            "not_after": rfc3339(certificate.not_after),
+        })
+    };
+    all.iter().map(view).collect()
+}
+
+fn refused_files((at, diagnostics): &(SystemTime, Vec<Diagnostic>)) -> Value {
+    json!({ "at": rfc3339(*at), "diagnostics": diagnostics })
 }
 
 pub(super) fn routes(state: &State) -> Value {

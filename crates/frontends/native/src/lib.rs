@@ -22,6 +22,7 @@ mod source;
 mod tls;
 mod toml_file;
 mod tree;
+mod upstream_tls;
 mod upstreams;
 mod yaml;
 

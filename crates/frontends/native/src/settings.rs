@@ -15,15 +15,15 @@ use crate::raw::settings::SettingsFile;
 use crate::schema;
 use crate::source::{MAX_FILE, Project, Syntax};
 use crate::tls;
-use crate::tree::{Node, child};
-use crate::upstreams;
+use crate::tree::Node;
+use crate::{upstream_tls, upstreams};
 
 /// The settings' file.
 pub(crate) const FILE: &str = "polygate.toml";
 const PROJECT_FILE: &str = "zuplo.jsonc";
 
 /// How a certificate begins in a PEM file.
-const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
+pub(crate) const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// Reads `polygate.toml`; the defaults when there is none or it is wrong, which is reported.
 pub(crate) fn load(project: &mut Project<'_>) -> Settings {
@@ -79,7 +79,9 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     set(&mut to.drain, from.drain.map(|d| d.0));
     settings.budget = budget(&file.budget);
     let connection = (tree.get("connection").unwrap_or(&tree), "connection");
-    apply_connection(&mut settings.connection, file.connection, connection, project);
+    apply_connection(&mut settings.connection, &file.connection);
+    let tls = (file.connection.ca_file.as_ref(), file.connection.tls.as_ref());
+    upstream_tls::apply(&mut settings.connection.tls, tls, connection, project);
     set(&mut settings.outbound.link_local, file.outbound.link_local);
     set(&mut settings.outbound.private, file.outbound.private);
     settings.compression = compression(file.compression, tree.get("compression").unwrap_or(&tree), project);
@@ -178,22 +180,13 @@ fn apply_limits(to: &mut plan::Limits, from: &raw::Limits) {
     set(&mut to.handshakes, from.handshakes);
 }
 
-/// `place` is where the connection is written, and its field path.
-pub(crate) fn apply_connection(
-    to: &mut plan::Connection,
-    from: raw::Connection,
-    place: (&Node, &str),
-    project: &mut Project<'_>,
-) {
+/// Takes over what is written of a connection, apart from its encryption.
+pub(crate) fn apply_connection(to: &mut plan::Connection, from: &raw::Connection) {
     set(&mut to.connect, from.connect.map(|d| d.0));
     set(&mut to.response, from.response.map(|d| d.0));
     set(&mut to.idle_body, from.idle_body.map(|d| d.0));
     set(&mut to.keep_alive, from.keep_alive.map(|d| d.0));
     set(&mut to.pool, from.pool);
-    if let Some(file) = from.ca_file {
-        let node = place.0.get("ca-file").unwrap_or(place.0);
-        to.ca_file = Some(authorities(project, &file, Some(node.span), child(place.1, "ca-file")));
-    }
 }
 
 /// The path of a file of authorities; what is wrong with it is reported.
@@ -205,15 +198,15 @@ pub(crate) fn authorities(
 ) -> PathBuf {
     let path = project.root.join(written);
     project.files.push(path.clone());
-    if let Some(problem) = bad_authorities(&path, written) {
+    if let Some(problem) = bad_pem(&path, written, CERTIFICATE, "certificate") {
         let problem = problem.at(FILE, span).field(field);
         project.report(problem.expected("a PEM file with certificates, relative to the project's folder"));
     }
     path
 }
 
-/// What is wrong with a file of authorities, as far as it is seen without parsing certificates.
-fn bad_authorities(path: &Path, written: &str) -> Option<Diagnostic> {
+/// What is wrong with a PEM file, as far as it is seen without parsing what is in it.
+pub(crate) fn bad_pem(path: &Path, written: &str, begin: &[u8], what: &str) -> Option<Diagnostic> {
     let read = std::fs::metadata(path).and_then(|meta| {
         if !meta.is_file() || meta.len() > MAX_FILE {
             return Err(io::Error::other("no file of a size that is read"));
@@ -221,8 +214,8 @@ fn bad_authorities(path: &Path, written: &str) -> Option<Diagnostic> {
         std::fs::read(path)
     });
     match read {
-        Ok(bytes) if bytes.windows(PEM.len()).any(|window| window == PEM) => None,
-        Ok(_) => Some(Diagnostic::error("bad-value", format!("{written:?} holds no certificate"))),
+        Ok(bytes) if bytes.windows(begin.len()).any(|window| window == begin) => None,
+        Ok(_) => Some(Diagnostic::error("bad-value", format!("{written:?} holds no {what}"))),
         Err(error) => Some(Diagnostic::error("unreadable", format!("{written:?} cannot be read: {error}"))),
     }
 }

@@ -78,7 +78,7 @@ fn client_auth(project: &mut Project<'_>, file: &raw::Tls, node: Option<&Node>) 
     }
 }
 
-fn version(raw: raw::TlsVersion) -> TlsVersion {
+pub(crate) fn version(raw: raw::TlsVersion) -> TlsVersion {
     match raw {
         raw::TlsVersion::Tls12 => TlsVersion::Tls12,
         raw::TlsVersion::Tls13 => TlsVersion::Tls13,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::StatusCode;
-use polygate_pipeline::{Diagnostic, Target, is_token};
+use polygate_pipeline::{Diagnostic, Scheme, Target, is_token};
 use polygate_plan as plan;
 use polygate_plan::{Balance, HashKey, MAX_TARGETS, MAX_UPSTREAMS, MAX_WEIGHT, RetryOn, Share, StickyCookie};
 
@@ -13,6 +13,7 @@ use crate::raw::upstreams as raw;
 use crate::settings::{FILE, apply_connection, set};
 use crate::source::Project;
 use crate::tree::{Node, child};
+use crate::upstream_tls;
 
 /// What stands before the scheme of a target whose host names SRV records.
 const SRV: &str = "srv+";
@@ -80,10 +81,18 @@ impl Reader<'_, '_> {
             keep_alive: raw.keep_alive,
             pool: raw.pool,
             ca_file: raw.ca_file.clone(),
+            tls: None,
         };
-        apply_connection(&mut connection, own, (self.node, &self.path), self.project);
+        apply_connection(&mut connection, &own);
+        let targets = self.targets(&raw);
+        let tls = (raw.ca_file.as_ref(), raw.tls.as_ref());
+        upstream_tls::apply(&mut connection.tls, tls, (self.node, &self.path), self.project);
+        if raw.tls.is_some() && !targets.iter().any(|target| target.url.scheme() == Scheme::Https) {
+            let problem = Diagnostic::error("misplaced-field", "tls has no effect without an https target");
+            self.report(problem, "tls", "a target such as https://10.0.0.1:9443, or no tls");
+        }
         let mut upstream = plan::Upstream {
-            targets: self.targets(&raw),
+            targets,
             split: self.split(&name, raw.split.as_ref()),
             balance: self.balance(&raw),
             connection,

@@ -16,6 +16,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
 
+use super::name::distinguished;
+
 /// Largest file of certificates or keys that is read, in bytes; beyond, it is refused.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -23,6 +25,8 @@ const MAX_FILE: u64 = 1 << 20;
 pub(crate) struct Certificate {
     pub(crate) key: Arc<CertifiedKey>,
     pub(crate) names: Arc<CertificateNames>,
+    pub(crate) issuer: String,
+    pub(crate) not_before: SystemTime,
     pub(crate) not_after: SystemTime,
     /// The file of the chain.
     pub(crate) file: PathBuf,
@@ -39,18 +43,7 @@ impl Certificate {
         digest: &mut digest::Context,
         found: &mut Vec<Diagnostic>,
     ) -> Option<Self> {
-        let chain = read(&files.cert, digest).and_then(|pem| chain(&pem, &files.cert));
-        let key = read(&files.key, digest).and_then(|pem| {
-            PrivateKeyDer::from_pem_slice(&pem)
-                .map_err(|error| bad(&files.key, no_item(&error, "private key")))
-        });
-        let (chain, key) = match (chain, key) {
-            (Ok(chain), Ok(key)) => (chain, key),
-            (chain, key) => {
-                found.extend(chain.err().into_iter().chain(key.err()).map(|problem| *problem));
-                return None;
-            }
-        };
+        let (chain, key) = pair(files, digest, found)?;
         match Self::new(chain, key, &files.cert, provider) {
             Ok(certificate) => {
                 if certificate.not_after < SystemTime::now() {
@@ -77,7 +70,7 @@ impl Certificate {
         provider: &CryptoProvider,
     ) -> Result<Self, Box<Diagnostic>> {
         let leaf = chain.first().ok_or_else(|| bad(file, "there is no certificate in it"))?;
-        let (names, not_after) = facts(leaf).map_err(|error| bad(file, error))?;
+        let Facts { names, issuer, not_before, not_after } = facts(leaf).map_err(|error| bad(file, error))?;
         if names.dns.is_empty() && names.ips.is_empty() {
             // Clients have not looked at the common name for years (RFC 9525).
             let why = "the certificate has no subject alternative name, by which clients know whose it is";
@@ -89,7 +82,27 @@ impl Certificate {
             }
             error => bad(file, error.to_string()),
         })?;
-        Ok(Self { key: Arc::new(key), names: Arc::new(names), not_after, file: file.to_owned() })
+        let (key, names, file) = (Arc::new(key), Arc::new(names), file.to_owned());
+        Ok(Self { key, names, issuer, not_before, not_after, file })
+    }
+}
+
+/// A chain and its key, as they stand in their files; what is wrong with these is added to `found`.
+pub(super) fn pair(
+    files: &CertificateFiles,
+    digest: &mut digest::Context,
+    found: &mut Vec<Diagnostic>,
+) -> Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let chain = read(&files.cert, digest).and_then(|pem| chain(&pem, &files.cert));
+    let key = read(&files.key, digest).and_then(|pem| {
+        PrivateKeyDer::from_pem_slice(&pem).map_err(|error| bad(&files.key, no_item(&error, "private key")))
+    });
+    match (chain, key) {
+        (Ok(chain), Ok(key)) => Some((chain, key)),
+        (chain, key) => {
+            found.extend(chain.err().into_iter().chain(key.err()).map(|problem| *problem));
+            None
+        }
     }
 }
 
@@ -135,13 +148,22 @@ fn no_item(error: &rustls::pki_types::pem::Error, what: &str) -> String {
     }
 }
 
-fn bad(file: &Path, why: impl Into<String>) -> Box<Diagnostic> {
+pub(super) fn bad(file: &Path, why: impl Into<String>) -> Box<Diagnostic> {
     let problem = Diagnostic::error("bad-certificate", why).at(file.display().to_string(), None);
     Box::new(problem.expected("PEM files of a certificate chain, ours first, and of its private key"))
 }
 
-/// Names and end of validity.
-fn facts(certificate: &CertificateDer<'_>) -> Result<(CertificateNames, SystemTime), String> {
+/// What there is to know of a certificate.
+pub(super) struct Facts {
+    pub(super) names: CertificateNames,
+    /// Who issued it, in the form of RFC 4514.
+    pub(super) issuer: String,
+    pub(super) not_before: SystemTime,
+    pub(super) not_after: SystemTime,
+}
+
+/// Reads a certificate.
+pub(super) fn facts(certificate: &CertificateDer<'_>) -> Result<Facts, String> {
     let unreadable = |error: &dyn std::fmt::Display| format!("the certificate cannot be read: {error}");
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| unreadable(&error))?;
     let mut names = CertificateNames::default();
@@ -153,7 +175,9 @@ fn facts(certificate: &CertificateDer<'_>) -> Result<(CertificateNames, SystemTi
             _ => {}
         }
     }
-    Ok((names, time(&parsed.validity().not_after)))
+    let (not_before, not_after) = (&parsed.validity().not_before, &parsed.validity().not_after);
+    let issuer = distinguished(parsed.issuer());
+    Ok(Facts { names, issuer, not_before: time(not_before), not_after: time(not_after) })
 }
 
 /// The address of a subject alternative name.

@@ -58,6 +58,10 @@ pub struct CertificateStatus {
     pub file: PathBuf,
     /// Its names.
     pub names: Vec<String>,
+    /// Who issued it (RFC 4514).
+    pub issuer: String,
+    /// Since when it is valid.
+    pub not_before: SystemTime,
     /// Until when it is valid.
     pub not_after: SystemTime,
 }
@@ -115,6 +119,8 @@ impl Keeper {
         let certificates = acceptor.certificates().iter().map(|certificate| CertificateStatus {
             file: certificate.file.clone(),
             names: certificate.names.texts(),
+            issuer: certificate.issuer.clone(),
+            not_before: certificate.not_before,
             not_after: certificate.not_after,
         });
         Some(TlsStatus {

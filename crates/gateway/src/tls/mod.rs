@@ -6,6 +6,7 @@
 
 mod acceptor;
 mod certificate;
+mod clients;
 mod keeper;
 mod name;
 mod peer;
@@ -13,9 +14,11 @@ mod resolver;
 mod upstream;
 
 pub(crate) use acceptor::Acceptor;
+pub use clients::UpstreamTlsStatus;
+pub(crate) use clients::{Clients, ClientsKeeper, load_clients};
 pub(crate) use keeper::Keeper;
 pub use keeper::{CertificateStatus, Refreshed, TlsStatus};
-pub(crate) use upstream::client_config;
+pub(crate) use upstream::Client;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -4,20 +4,21 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use polygate_pipeline::{Failure, Reason, Scheme, Target};
-use polygate_plan::Connection;
+use polygate_pipeline::{Diagnostic, Failure, Reason, Scheme, Target};
+use polygate_plan::{Connection, UpstreamTls};
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::stream::{Connected, Stream};
+use crate::tls;
 
 /// How long an answer of the name service is used again: the resolver does not tell its own time to live.
 const NAMES_LIVE: Duration = Duration::from_secs(10);
@@ -78,11 +79,27 @@ fn embedded(ip: IpAddr) -> IpAddr {
 /// Addresses of a name, and until when they are used.
 type Resolved = (Instant, Rc<[IpAddr]>);
 
+/// What handshakes are made with.
+struct Handshakes {
+    /// As it was loaded, for all workers.
+    shared: Arc<tls::Client>,
+    /// The same with sessions of this worker's own: no lock is shared.
+    own: Arc<ClientConfig>,
+}
+
+impl Handshakes {
+    fn new(shared: Arc<tls::Client>) -> Self {
+        let mut own = ClientConfig::clone(&shared.config);
+        own.resumption = Resumption::default();
+        Self { shared, own: Arc::new(own) }
+    }
+}
+
 /// Makes connections for one worker.
 #[derive(Default)]
 pub(super) struct Connector {
     names: RefCell<HashMap<Box<str>, Resolved>>,
-    tls: RefCell<HashMap<Option<PathBuf>, Arc<ClientConfig>>>,
+    tls: RefCell<HashMap<Arc<UpstreamTls>, Handshakes>>,
 }
 
 impl Connector {
@@ -153,9 +170,10 @@ impl Connector {
             return Ok(Connected::new(Stream::Plain(stream), peer));
         }
         let failed = |text: String| Failure::new(Reason::UpstreamTls).detail(text).retryable();
-        let config = self.config(connection).await.map_err(failed)?;
-        let name = ServerName::try_from(target.host().to_owned())
-            .map_err(|_| failed(format!("{} is not a name that a certificate can have", target.host())))?;
+        let config = self.config(&connection.tls).await.map_err(failed)?;
+        let name = connection.tls.server_name.as_deref().unwrap_or(target.host());
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| failed(format!("{name} is not a name that a certificate can have")))?;
         let handshake = TlsConnector::from(config).connect(name, stream);
         let stream = handshake
             .await
@@ -163,16 +181,44 @@ impl Connector {
         Ok(Connected::new(Stream::Tls(Box::new(stream)), peer))
     }
 
-    /// The configuration that trusts the connection's authorities; files are read once, off the worker's thread.
-    async fn config(&self, connection: &Connection) -> Result<Arc<ClientConfig>, String> {
-        if let Some(config) = self.tls.borrow().get(&connection.ca_file) {
-            return Ok(config.clone());
+    /// What handshakes of these settings are made with. What no deployment has brought along, because it names no
+    /// file or because it has not taken over yet, is read once, off the worker's thread.
+    async fn config(&self, tls: &Arc<UpstreamTls>) -> Result<Arc<ClientConfig>, String> {
+        if let Some(known) = self.tls.borrow().get(tls) {
+            return Ok(known.own.clone());
         }
-        let file = connection.ca_file.clone();
-        let read = tokio::task::spawn_blocking(move || crate::tls::client_config(file.as_deref()));
-        let config = read.await.map_err(|error| error.to_string())??;
-        self.tls.borrow_mut().insert(connection.ca_file.clone(), config.clone());
-        Ok(config)
+        let settings = tls.clone();
+        let read = tokio::task::spawn_blocking(move || tls::Client::load(&settings));
+        let client = match read.await.map_err(|error| error.to_string())? {
+            (Some(client), _) => client,
+            (None, found) => {
+                let file = |problem: &Diagnostic| problem.file.clone().unwrap_or_default();
+                let texts = found.iter().map(|problem| format!("{}: {}", file(problem), problem.message));
+                return Err(texts.collect::<Vec<_>>().join("; "));
+            }
+        };
+        // A deployment may have brought them along by now.
+        let mut known = self.tls.borrow_mut();
+        let handshakes = known.entry(tls.clone()).or_insert_with(|| Handshakes::new(Arc::new(client)));
+        Ok(handshakes.own.clone())
+    }
+
+    /// Makes new handshakes with what a deployment brings along. Gives the settings whose files hold something new:
+    /// connections that were made before are not to be used again.
+    pub(super) fn equip(&self, clients: &tls::Clients) -> Vec<Arc<UpstreamTls>> {
+        let mut known = self.tls.borrow_mut();
+        let mut renewed = Vec::new();
+        // Those that name no files stay; those that do, and are gone, are read anew should they come back.
+        known.retain(|tls, _| tls.files().next().is_none() || clients.contains_key(tls));
+        for (tls, client) in clients {
+            match known.get(tls) {
+                Some(old) if Arc::ptr_eq(&old.shared, client) => continue,
+                Some(_) => renewed.push(tls.clone()),
+                None => {}
+            }
+            known.insert(tls.clone(), Handshakes::new(client.clone()));
+        }
+        renewed
     }
 
     async fn resolve(&self, target: &Target) -> Result<Rc<[IpAddr]>, Failure> {

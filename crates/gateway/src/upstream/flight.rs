@@ -12,7 +12,7 @@ use polygate_plan::Connection;
 use tokio::time::Instant;
 
 use super::pool::Place;
-use super::stream::Connected;
+use super::stream::{Connected, is_alert};
 use crate::wire::{Broken, Transfer, take_whole};
 
 /// Interim responses that may come before the final one.
@@ -128,6 +128,9 @@ impl Flight {
                     let mut failure =
                         Failure::new(Reason::UpstreamClosed).detail("closed before its response");
                     if let Err(error) = result {
+                        if is_alert(&error) {
+                            failure = Failure::new(Reason::UpstreamTls).detail("ended before its response");
+                        }
                         failure = failure.source(error);
                     }
                     return Poll::Ready(Err((failure, !self.received)));

@@ -14,6 +14,7 @@ use polygate_plan::{Check, Connection, Dns, Settings, Upstream, UpstreamTarget};
 use tokio::sync::{mpsc, watch};
 
 use super::view::{Addresses, Checked, Found, View, Watching, endpoints, literal};
+use crate::tls::Clients;
 
 /// Keeps the views of upstreams. Dropped, its thread ends.
 #[derive(Default)]
@@ -24,6 +25,8 @@ struct Watched {
     upstreams: HashMap<String, Entry>,
     /// To the thread, once there is one.
     orders: Option<mpsc::UnboundedSender<Order>>,
+    /// What the thread makes TLS handshakes with.
+    clients: Arc<Clients>,
 }
 
 struct Entry {
@@ -41,8 +44,16 @@ struct What {
     dns: Dns,
 }
 
-/// Tells the thread to look after an upstream, for as long as somebody follows its view.
-struct Order {
+/// What the thread is told.
+enum Order {
+    /// To look after an upstream.
+    Tend(Errand),
+    /// To make new TLS handshakes with these.
+    Equip(Arc<Clients>),
+}
+
+/// An upstream to look after, for as long as somebody follows its view.
+struct Errand {
     what: Arc<What>,
     view: watch::Sender<Arc<View>>,
     watched: Weak<Mutex<Watched>>,
@@ -115,14 +126,24 @@ impl Lookout {
             let (view, receiver) = watch::channel(Arc::new(what.begin(before.as_deref())));
             let what = Arc::new(what);
             if what.needs_looking_after() {
-                let order =
-                    Order { what: what.clone(), view: view.clone(), watched: Arc::downgrade(&self.0) };
-                watched.order(order)?;
+                let errand =
+                    Errand { what: what.clone(), view: view.clone(), watched: Arc::downgrade(&self.0) };
+                watched.order(Order::Tend(errand))?;
             }
             watched.upstreams.insert(upstream.name.clone(), Entry { what, view });
             watching.push(receiver);
         }
         Ok(watching)
+    }
+
+    /// Makes new TLS handshakes of checks with these.
+    pub(crate) fn equip(&self, clients: &Arc<Clients>) {
+        let mut watched = self.lock();
+        watched.clients = clients.clone();
+        if let Some(orders) = &watched.orders {
+            // A thread that has ended gets them when the next one begins.
+            let _ = orders.send(Order::Equip(clients.clone()));
+        }
     }
 
     /// Forgets the upstreams that nobody follows any more. Called when a deployment has taken over from another.
@@ -150,6 +171,7 @@ impl Watched {
         let run = move || tend::run(receiver);
         std::thread::Builder::new().name("polygate-lookout".to_owned()).spawn(run)?;
         // The thread holds the receiver until it ends.
+        let _ = orders.send(Order::Equip(self.clients.clone()));
         let _ = orders.send(order);
         self.orders = Some(orders);
         Ok(())

@@ -45,6 +45,7 @@ pub(crate) use self::report::{Roll, report};
 use self::retry::is_idempotent;
 use self::stream::Connected;
 pub(crate) use self::view::Watching;
+use crate::tls::Clients;
 use crate::wire::Transfer;
 
 /// A worker's client. What it sends is HTTP/1.1, over TLS where the target says https.
@@ -116,6 +117,14 @@ impl Client {
     /// Takes over what another deployment's settings say of plugins' requests; pools and names are kept.
     pub(crate) fn reconfigure(&self, settings: &Settings) {
         self.0.plugins.replace(Plugins::of(settings));
+    }
+
+    /// Makes new TLS handshakes with what a deployment, or a change in its files, brings along.
+    pub(crate) fn equip(&self, clients: &Clients) {
+        let renewed = self.0.connector.equip(clients);
+        if !renewed.is_empty() {
+            self.0.pool.retire(&renewed);
+        }
     }
 
     /// Makes a deployment's named upstreams live, in the settings' order. What is known of endpoints that were there
@@ -306,8 +315,10 @@ impl Inner {
                 Admitted::New(open) => Some(open),
             },
         };
+        let generation = way.place.generation();
         let mut connected = self.connector.connect(target, way.at, way.connection, way.policy).await?;
         connected.open = open;
+        connected.generation = generation;
         Ok((connected, false))
     }
 }

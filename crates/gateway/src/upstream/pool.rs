@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use polygate_pipeline::{Scheme, Target};
-use polygate_plan::Connection;
+use polygate_plan::{Connection, UpstreamTls};
 use tokio::time::Instant;
 
 use super::breaker::Gate;
@@ -22,7 +22,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// All places of a worker.
 #[derive(Default)]
 pub(super) struct Pool {
-    /// By authority as written; the few places of one authority differ in scheme or trusted authorities.
+    /// By authority as written; the few places of one authority differ in scheme or encryption.
     places: RefCell<HashMap<Box<str>, Vec<Rc<Place>>>>,
     /// Those of named upstreams' endpoints, which hold them.
     own: RefCell<Vec<Weak<Place>>>,
@@ -33,7 +33,9 @@ pub(super) struct Pool {
 /// Where connections to one target wait.
 pub(super) struct Place {
     scheme: Scheme,
-    ca_file: Option<PathBuf>,
+    tls: Arc<UpstreamTls>,
+    /// Goes up when connections that were made before are not to be used again.
+    generation: Cell<u32>,
     pub(super) port: u16,
     idle: RefCell<Vec<Idle>>,
     total: Rc<Cell<usize>>,
@@ -50,8 +52,9 @@ impl Pool {
     /// The target's place.
     pub(super) fn place(self: &Rc<Self>, target: &Target, connection: &Connection) -> Rc<Place> {
         let mut places = self.places.borrow_mut();
-        let fits =
-            |place: &&Rc<Place>| place.scheme == target.scheme() && place.ca_file == connection.ca_file;
+        let fits = |place: &&Rc<Place>| {
+            place.scheme == target.scheme() && (place.scheme == Scheme::Http || place.tls == connection.tls)
+        };
         if let Some(found) = places.get(target.authority()).and_then(|all| all.iter().find(fits)) {
             return found.clone();
         }
@@ -78,11 +81,25 @@ impl Pool {
     fn made(&self, target: &Target, connection: &Connection, gate: Option<Rc<Gate>>) -> Place {
         Place {
             scheme: target.scheme(),
-            ca_file: connection.ca_file.clone(),
+            tls: connection.tls.clone(),
+            generation: Cell::default(),
             port: target.port(),
             idle: RefCell::default(),
             total: self.idle.clone(),
             gate,
+        }
+    }
+
+    /// Closes unused connections that were encrypted by these settings, and keeps none that are in use now: what their
+    /// files hold has changed.
+    pub(super) fn retire(&self, renewed: &[Arc<UpstreamTls>]) {
+        let own = self.own.borrow().iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
+        let places: Vec<Rc<Place>> = self.places.borrow().values().flatten().cloned().chain(own).collect();
+        for place in places {
+            if place.scheme == Scheme::Https && renewed.contains(&place.tls) {
+                place.generation.set(place.generation.get().wrapping_add(1));
+                while place.close_one() {}
+            }
         }
     }
 
@@ -151,6 +168,11 @@ impl Place {
         true
     }
 
+    /// What connections that are made from now on are marked with.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation.get()
+    }
+
     /// The connection that was used last, if it is still good and `admits` its address.
     pub(super) fn take(&self, admits: impl Fn(IpAddr) -> bool) -> Option<Connected> {
         let mut all = self.idle.borrow_mut();
@@ -169,6 +191,9 @@ impl Place {
 
     /// Keeps a connection for the next request, if there is room.
     pub(super) fn put(&self, mut connected: Connected, keep_alive: Duration, room: usize) {
+        if connected.generation != self.generation.get() {
+            return;
+        }
         let mut all = self.idle.borrow_mut();
         if all.len() < room && self.total.get() < MAX_IDLE && !keep_alive.is_zero() {
             connected.buffer.shrink();

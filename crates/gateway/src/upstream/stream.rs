@@ -1,5 +1,6 @@
 //! A connection to an upstream: plain or encrypted.
 
+use std::io;
 use std::net::IpAddr;
 use std::task::{Context, Waker};
 
@@ -13,19 +14,29 @@ use crate::wire::{Deadline, ReadBuffer};
 /// The byte stream.
 pub(super) type Stream = Transport<TlsStream<TcpStream>>;
 
+/// Whether a read failed because the server ended the encryption with an alert. In TLS 1.3 that is how it refuses our
+/// certificate, or the want of one: for us, the handshake is over by then (RFC 8446 4.4.2.4).
+pub(super) fn is_alert(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(rustls::Error::AlertReceived(_)))
+}
+
 /// A connection with what is kept along with it from one request to the next.
 pub(super) struct Connected {
     pub(super) stream: Stream,
     pub(super) buffer: ReadBuffer,
     pub(super) deadline: Deadline,
     pub(super) peer: IpAddr,
+    /// What its place's generation was when it was made.
+    pub(super) generation: u32,
     /// That a named upstream counts it as open.
     pub(super) open: Option<Open>,
 }
 
 impl Connected {
     pub(super) fn new(stream: Stream, peer: IpAddr) -> Self {
-        Self { stream, buffer: ReadBuffer::default(), deadline: Deadline::default(), peer, open: None }
+        let (buffer, deadline) = Default::default();
+        Self { stream, buffer, deadline, peer, generation: 0, open: None }
     }
 
     /// Whether an unused connection is still quiet: neither closed nor speaking out of turn.

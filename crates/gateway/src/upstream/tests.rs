@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+use polygate_plan::UpstreamTls;
+
 use super::*;
 
 fn run(test: impl Future<Output = ()>) {
@@ -435,7 +437,8 @@ fn https_with_an_authority_of_ones_own() {
         let request =
             || Request::new(Method::GET, Target::parse(&format!("https://localhost:{port}/")).unwrap());
         let client = Client::new(&Settings::default());
-        let trusting = Rc::new(Connection { ca_file: Some(file.clone()), ..Connection::default() });
+        let tls = UpstreamTls { authorities: vec![file.clone()], ..UpstreamTls::default() };
+        let trusting = Rc::new(Connection { tls: Arc::new(tls), ..Connection::default() });
         for _ in 0..2 {
             assert_eq!(text(client.send_to(request(), &trusting, None).await.unwrap()).await, "ok");
         }

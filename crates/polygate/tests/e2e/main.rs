@@ -18,4 +18,5 @@ mod streaming;
 mod tls;
 mod traces;
 mod upgrade;
+mod upstream_tls;
 mod upstreams;

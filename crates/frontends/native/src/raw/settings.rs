@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::policies::OnFailureName;
 use super::routes::AmbiguousPathsName;
 use super::text::{Address, Duration, Network, Size};
-use super::tls::Tls;
+use super::tls::{Tls, UpstreamTls};
 use super::upstreams::{Dns, Upstream};
 
 /// What is not per route: `polygate.toml`.
@@ -172,8 +172,10 @@ pub(crate) struct Connection {
     pub(crate) keep_alive: Option<Duration>,
     /// Unused connections kept per target and worker. Default 64.
     pub(crate) pool: Option<usize>,
-    /// A file with further certificate authorities (PEM), relative to the project's folder.
+    /// A file with certificate authorities (PEM) beside the system's, relative to the project's folder.
     pub(crate) ca_file: Option<String>,
+    /// How connections to `https` URLs are encrypted.
+    pub(crate) tls: Option<UpstreamTls>,
 }
 
 /// What plugins may reach with outbound requests.

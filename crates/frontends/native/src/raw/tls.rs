@@ -1,4 +1,4 @@
-//! `[tls]` of `polygate.toml` as it is written.
+//! `[tls]` of `polygate.toml`, and `tls` of connections to upstreams, as they are written.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -31,6 +31,27 @@ pub(crate) struct Certificate {
     pub(crate) cert: String,
     /// Its private key (PEM); relative to the project's folder.
     pub(crate) key: String,
+}
+
+/// How connections to `https` targets of upstreams are encrypted. What is not said is taken from `[connection.tls]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct UpstreamTls {
+    /// Files with the authorities (PEM) that vouch for servers, in place of the system's; relative to the project's
+    /// folder.
+    pub(crate) ca_files: Option<Vec<String>>,
+    /// Whether the system's authorities vouch as well. Default true without `ca-files`, and false with them.
+    pub(crate) system_roots: Option<bool>,
+    /// The certificate, and its chain (PEM), that servers are shown; relative to the project's folder.
+    pub(crate) cert: Option<String>,
+    /// Its private key (PEM); relative to the project's folder.
+    pub(crate) key: Option<String>,
+    /// The name that servers are asked for (SNI) and that their certificates must have. Default the target's host.
+    pub(crate) server_name: Option<String>,
+    /// The oldest version that is spoken. Default `1.2`.
+    pub(crate) min_version: Option<TlsVersion>,
+    /// Whether servers must prove who they are. Default true. With `false` whoever answers is believed.
+    pub(crate) verify: Option<bool>,
 }
 
 /// A version of TLS.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::text::{Address, Duration, Size};
+use super::tls::UpstreamTls;
 
 /// A target: its base URL, or more of it.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -249,8 +250,10 @@ pub(crate) struct Upstream {
     pub(crate) keep_alive: Option<Duration>,
     /// Unused connections kept per target and worker.
     pub(crate) pool: Option<usize>,
-    /// A file with further certificate authorities (PEM), relative to the project's folder.
+    /// A file with certificate authorities (PEM) beside the system's, relative to the project's folder.
     pub(crate) ca_file: Option<String>,
+    /// How connections to `https` targets are encrypted.
+    pub(crate) tls: Option<UpstreamTls>,
     /// When requests are tried again.
     pub(crate) retries: Option<Retries>,
     /// Checks of each endpoint's health. Default none.

@@ -192,7 +192,7 @@ fn settings_are_read() {
     assert_eq!((s.budget.cpu, s.budget.on_failure), (Duration::from_millis(7), OnFailure::Open));
     assert_eq!(s.connection.connect, Duration::from_millis(250));
     assert_eq!((s.upstreams[0].connection.pool, s.outbound.private), (5, false));
-    assert_eq!(s.connection.ca_file.as_deref(), Some(plan.root.join("ca.pem").as_path()));
+    assert_eq!(s.connection.tls.authorities, [plan.root.join("ca.pem")]);
     assert_eq!(
         (s.log.format, s.log.access.which, s.log.xray_sample),
         (Some(LogFormat::Json), AccessLog::Errors, Some(10))

@@ -103,3 +103,83 @@ fn proxies_are_addresses_and_networks() {
         assert_eq!(shown(&settings(text).diagnostics), expected);
     }
 }
+
+#[test]
+fn tls_towards_upstreams_is_read() {
+    let text = r#"
+        [connection]
+        ca-file = "ca.pem"
+        [connection.tls]
+        min-version = "1.3"
+        [upstreams.a]
+        url = "https://a"
+        [upstreams.b]
+        url = "https://10.0.0.1"
+        [upstreams.b.tls]
+        ca-files = ["ca.pem"]
+        cert = "ca.pem"
+        key = "key.pem"
+        server-name = "b.internal"
+        min-version = "1.2"
+        verify = false
+        [upstreams.c]
+        url = "https://c"
+        tls = { ca-files = ["ca.pem"], system-roots = true }
+    "#;
+    let routes = routes(&[("/", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let files = [
+        ("config/a.oas.json", routes.as_str()),
+        ("polygate.toml", text),
+        ("ca.pem", "-----BEGIN CERTIFICATE-----\n"),
+        ("key.pem", "-----BEGIN EC PRIVATE KEY-----\n"),
+    ];
+    let loaded = loaded(&files, &[]);
+    assert_eq!(
+        shown(&loaded.diagnostics),
+        "polygate.toml:16:18+5 warning[unverified-upstream] upstreams.b.tls.verify: servers need not prove who they are: \
+         whoever answers is sent requests, secrets included | ca-files with the authority of the servers, and no verify = \
+         false\n"
+    );
+    let plan = loaded.plan.unwrap();
+    let tls = |index: usize| &*plan.settings.upstreams[index].connection.tls;
+    let ca = plan.root.join("ca.pem");
+    assert_eq!(*plan.settings.connection.tls, *tls(0));
+    assert_eq!((&tls(0).authorities, tls(0).system_roots), (&vec![ca.clone()], true));
+    assert_eq!(tls(0).min_version, TlsVersion::Tls13);
+    assert_eq!((tls(1).system_roots, tls(1).verify, tls(1).min_version), (false, false, TlsVersion::Tls12));
+    assert_eq!(tls(1).server_name.as_deref(), Some("b.internal"));
+    assert_eq!(tls(1).identity.as_ref().unwrap().key, plan.root.join("key.pem"));
+    assert_eq!((tls(2).system_roots, tls(2).verify, &tls(2).identity), (true, true, &None));
+    assert_eq!(plan.settings.certificate_files().filter(|file| **file == *ca).count(), 5);
+}
+
+#[test]
+fn tls_towards_upstreams_is_refused() {
+    for (text, expected) in [
+        (
+            "[connection]\nca-file = \"ca.pem\"\ntls = { ca-files = [\"none.pem\"], server-name = \"a\" }",
+            r#"polygate.toml:2:11+8 error[two-spellings] connection.ca-file: both ca-file and tls.ca-files stand here | tls.ca-files
+polygate.toml:3:21+10 error[unreadable] connection.tls.ca-files[0]: "none.pem" cannot be read: No such file or directory (os error 2) | a PEM file with certificates, relative to the project's folder
+polygate.toml:3:48+3 error[misplaced-field] connection.tls.server-name: one name cannot be that of all servers | server-name in [upstreams.NAME.tls]
+"#,
+        ),
+        (
+            "[upstreams.a]\nurl = \"http://a\"\n[upstreams.a.tls]\ncert = \"ca.pem\"\nsystem-roots = false\nserver-name = \"a b\"",
+            r#"polygate.toml:5:16+5 error[missing-field] upstreams.a.tls.system-roots: no authority is left that vouches for servers | ca-files = ["FILE"] beside it, or system-roots = true
+polygate.toml:4:8+8 error[missing-field] upstreams.a.tls.cert: cert stands here without key | key = "FILE" beside it
+polygate.toml:6:15+5 error[bad-value] upstreams.a.tls.server-name: "a b" is no name of a server | a name such as shop.internal, or an address
+polygate.toml:3:1+17 error[misplaced-field] upstreams.a.tls: tls has no effect without an https target | a target such as https://10.0.0.1:9443, or no tls
+"#,
+        ),
+        (
+            "[upstreams.a]\nurl = \"https://a\"\ntls = { cert = \"ca.pem\", key = \"ca.pem\", ca-files = [] }",
+            r#"polygate.toml:3:53+2 error[bad-value] upstreams.a.tls.ca-files: no file stands here | at least one PEM file with certificates
+polygate.toml:3:32+8 error[bad-value] upstreams.a.tls.key: "ca.pem" holds no private key | a PEM file, relative to the project's folder
+"#,
+        ),
+    ] {
+        let loaded = settings(text);
+        assert!(loaded.plan.is_none());
+        assert_eq!(shown(&loaded.diagnostics), expected);
+    }
+}

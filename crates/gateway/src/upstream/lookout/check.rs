@@ -19,6 +19,7 @@ const SPREAD: Duration = Duration::from_millis(500);
 /// Checks an endpoint until it is dropped, and tells `tended` of each change.
 pub(super) async fn keep_checking(tended: Rc<Tended>, client: Rc<Client>, url: Target, address: SocketAddr) {
     let Some(check) = tended.what.check.clone() else { return };
+    // Encrypted as the upstream's own connections are.
     let connection = Rc::new(Connection {
         connect: check.timeout,
         response: check.timeout,

@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
 use super::check::keep_checking;
-use super::{Order, What, lock};
+use super::{Errand, Order, What, lock};
 use crate::upstream::Client;
 use crate::upstream::dns::Resolver;
 use crate::upstream::view::{Addresses, Checked, Found, View, endpoints, found};
@@ -33,7 +33,10 @@ pub(super) fn run(mut orders: mpsc::UnboundedReceiver<Order>) {
     runtime.block_on(async {
         let client = Client::new(&Settings::default());
         while let Some(order) = orders.recv().await {
-            tokio::task::spawn_local(tend(order, client.clone()));
+            match order {
+                Order::Tend(errand) => drop(tokio::task::spawn_local(tend(errand, client.clone()))),
+                Order::Equip(clients) => client.equip(&clients),
+            }
         }
     });
     // Questions to the system's resolver must not hold up the end.
@@ -43,7 +46,7 @@ pub(super) fn run(mut orders: mpsc::UnboundedReceiver<Order>) {
 /// One upstream that is looked after.
 pub(super) struct Tended {
     pub(super) what: Arc<What>,
-    order: Order,
+    errand: Errand,
     targets: RefCell<Vec<Known>>,
     /// What checks say; of endpoints that are there.
     checked: RefCell<HashMap<(Target, SocketAddr), Checked>>,
@@ -56,9 +59,9 @@ struct Known {
     problem: Option<String>,
 }
 
-async fn tend(order: Order, client: Rc<Client>) {
-    let before = order.view.borrow().clone();
-    let what = order.what.clone();
+async fn tend(errand: Errand, client: Rc<Client>) {
+    let before = errand.view.borrow().clone();
+    let what = errand.what.clone();
     let known =
         |target: &UpstreamTarget| Known { addresses: what.known(target, Some(&before)), problem: None };
     let checked = before
@@ -70,7 +73,7 @@ async fn tend(order: Order, client: Rc<Client>) {
         checked: RefCell::new(checked.collect()),
         changed: Notify::new(),
         what: what.clone(),
-        order,
+        errand,
     });
     // Aborted when this task ends.
     let mut tasks = JoinSet::new();
@@ -86,11 +89,11 @@ async fn tend(order: Order, client: Rc<Client>) {
         tasks.spawn_local(check_all(tended.clone(), client));
     }
     loop {
-        tended.order.view.closed().await;
-        let Some(watched) = tended.order.watched.upgrade() else { return };
+        tended.errand.view.closed().await;
+        let Some(watched) = tended.errand.watched.upgrade() else { return };
         let mut watched = lock(&watched);
         // Somebody may follow again by now.
-        if tended.order.view.receiver_count() == 0 {
+        if tended.errand.view.receiver_count() == 0 {
             let own = |entry: &mut super::Entry| Arc::ptr_eq(&entry.what, &what);
             if watched.upstreams.get_mut(&what.name).is_some_and(own) {
                 watched.upstreams.remove(&what.name);
@@ -147,7 +150,7 @@ impl Tended {
             settled: targets.iter().all(|target| target.addresses.is_some()),
             problem: targets.iter().find_map(|target| target.problem.as_deref()).map(Into::into),
         };
-        let changed = self.order.view.send_if_modified(|current| {
+        let changed = self.errand.view.send_if_modified(|current| {
             let changed = **current != view;
             if changed {
                 *current = Arc::new(view);
@@ -208,7 +211,7 @@ async fn check_all(tended: Rc<Tended>, client: Rc<Client>) {
     let mut checks = JoinSet::new();
     let mut running: HashMap<(Target, SocketAddr), AbortHandle> = HashMap::new();
     loop {
-        let view = tended.order.view.borrow().clone();
+        let view = tended.errand.view.borrow().clone();
         let here = |key: &(Target, SocketAddr)| {
             view.endpoints.iter().any(|found| (&found.url, found.address) == (&key.0, key.1))
         };

@@ -134,6 +134,10 @@ impl Forwarder {
 
     async fn send(&self, mut request: Request, exchange: &Exchange) -> Result<Response, Failure> {
         request.headers.remove_known(Known::Host);
+        if request.upgrade.is_some() && request.headers.known(Known::Upgrade).is_none() {
+            // A policy took the field away, and the wish with it.
+            request.upgrade = None;
+        }
         if self.follow_redirects {
             return self.send_and_follow(request, exchange).await;
         }

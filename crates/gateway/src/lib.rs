@@ -29,6 +29,7 @@ mod service;
 mod tls;
 mod traces;
 mod transport;
+mod tunnel;
 mod upstream;
 mod wire;
 mod worker;

@@ -121,6 +121,10 @@ pub struct Metrics {
     pub handshakes: HandshakeMetrics,
     /// Exchanges that run now.
     pub running: u64,
+    /// Tunnels that are open now.
+    pub tunnels: u64,
+    /// Requests for a tunnel that were refused because a worker had too many.
+    pub tunnels_refused: u64,
     /// Memory of the plugins' virtual machines, in bytes.
     pub plugin_memory: u64,
     /// Log events that were dropped because the log could not keep up.
@@ -153,6 +157,8 @@ impl Metrics {
         self.proxy_headers_refused += other.proxy_headers_refused;
         self.handshakes.add(&other.handshakes);
         self.running += other.running;
+        self.tunnels += other.tunnels;
+        self.tunnels_refused += other.tunnels_refused;
         self.plugin_memory += other.plugin_memory;
         self.dropped_events += other.dropped_events;
     }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use polygate_pipeline::{
     Body, Client, Exchange, ExchangeParts, Failure, Known, LogLevel, Method, Reason, Request, RequestId,
-    Response, Target, Trace, Version,
+    Response, Target, Trace, Upgrade, Version,
 };
-use polygate_plan::{CanonicalPath, PathSeen, canonical};
+use polygate_plan::{CanonicalPath, PathSeen, Settings, canonical};
 
 use crate::access::Captured;
 use crate::compress;
@@ -23,6 +23,7 @@ use crate::problem::problem;
 use crate::record::ExchangeRecord;
 use crate::service::{End, Finish, Refusal, Service};
 use crate::traces::{TraceRecord, Tracing};
+use crate::tunnel::{Seat, Seats};
 
 /// Answers the requests of one worker's connections.
 #[derive(Clone)]
@@ -37,6 +38,7 @@ struct Inner {
     xray_turn: Cell<u32>,
     tracing: Option<Tracing>,
     random: RefCell<fastrand::Rng>,
+    seats: Seats,
     /// Why exchanges that are dropped from now on end.
     dropped_for: Cell<Reason>,
     /// The label of exchanges without a route.
@@ -62,6 +64,7 @@ impl Server {
             xray_turn: Cell::default(),
             tracing,
             random: RefCell::new(fastrand::Rng::new()),
+            seats: Seats::default(),
             dropped_for: Cell::new(Reason::ClientClosed),
             unrouted: Arc::from(""),
         }))
@@ -107,6 +110,7 @@ impl Server {
             status: 0,
             over: false,
             captured: None,
+            seat: None,
         }
     }
 
@@ -157,7 +161,33 @@ impl Server {
         track.route = Some(found.route);
         track.exchange.set_route(route.info.clone(), found.params);
         forwarded::tell(&mut request, &track.exchange, &settings.listen.request_id_header);
+        if request.upgrade.is_some() {
+            self.admit_upgrade(settings, track, &mut request)?;
+        }
         route.chain.run(request, &track.exchange).await
+    }
+
+    /// Leaves of a wish for another protocol what the settings allow, and sees to it that there is room for the tunnel.
+    #[cold]
+    fn admit_upgrade(
+        &self,
+        settings: &Settings,
+        track: &mut Track,
+        request: &mut Request,
+    ) -> Result<(), Failure> {
+        let allowed = &settings.listen.upgrades;
+        request.upgrade = Upgrade::choose(&request.headers, |protocol| allowed.contains(protocol));
+        if request.upgrade.is_none() {
+            // RFC 9110 7.8: it may be ignored.
+            return Ok(());
+        }
+        let most = settings.limits.tunnels;
+        track.seat = self.0.seats.take(most);
+        if track.seat.is_none() {
+            self.0.metrics.with(|metrics| metrics.tunnels_refused += 1);
+            return Err(Failure::new(Reason::Overloaded).detail(format!("{most} tunnels are open")));
+        }
+        Ok(())
     }
 }
 
@@ -225,6 +255,13 @@ impl Service for Server {
         // The name was checked when the plan was made, the id when it was taken.
         let _ = response.headers.set(&listen.request_id_header, id.as_str().as_bytes());
         track.status = response.status.as_u16();
+        if let Some(seat) = &mut track.seat {
+            if response.body.is_tunnel() {
+                seat.open(&self.0.metrics);
+            } else {
+                track.seat = None;
+            }
+        }
         if let Some(captured) = &mut track.captured {
             live.access.response(captured, &response.headers);
         }
@@ -261,6 +298,8 @@ pub(crate) struct Track {
     over: bool,
     /// Parts of the messages, for the access log.
     captured: Option<Box<Captured>>,
+    /// Of a request that asks for a tunnel.
+    seat: Option<Seat>,
 }
 
 impl Track {

@@ -18,6 +18,7 @@ use crate::metrics::WorkerMetrics;
 use crate::serve::Server;
 use crate::tls::{Acceptor, Clients};
 use crate::traces::Tracing;
+use crate::tunnel::FAREWELL;
 use crate::upstream::{Client, Roll, Watching};
 
 /// What a worker is told.
@@ -162,6 +163,10 @@ impl Worker {
         if let Some(server) = &server {
             server.cut();
         }
-        self.metrics.snapshot().running
+        let cut = self.metrics.snapshot().running;
+        stop.cut();
+        // A little longer than they take to say goodbye. Those who had to wait for their turn are dropped unheard.
+        let _ = tokio::time::timeout(FAREWELL * 2, stop.tunnels_closed()).await;
+        cut
     }
 }

@@ -6,7 +6,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
-use polygate_pipeline::{Body, Headers, Known, Target, Version};
+use polygate_pipeline::{Body, Headers, Known, Target, Upgrade, Version};
 
 use crate::framing::content_length;
 use crate::{Framing, Outbox, trailers};
@@ -44,13 +44,14 @@ fn is_bodiless(status: StatusCode) -> bool {
 /// Writes a request's head in origin-form, for HTTP/1.1.
 ///
 /// `Host` goes first: the headers' own when there is one (one alone), else the target's authority. `Expect` is left
-/// out: waiting is between the client and us.
+/// out: waiting is between the client and us. With `upgrade` the recipient is asked to go on with that protocol.
 pub fn request_head(
     out: &mut BytesMut,
     method: &Method,
     target: &Target,
     headers: &Headers,
     framing: Framing,
+    upgrade: Option<&Upgrade>,
 ) {
     let path = target.path_and_query();
     out.reserve(headers.bytes() + 4 * headers.len() + path.len() + target.authority().len() + 96);
@@ -75,6 +76,7 @@ pub fn request_head(
     if framing == Framing::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
+    put_upgrade(out, upgrade);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -93,6 +95,8 @@ pub struct ResponseOptions<'a> {
     pub keep_alive: bool,
     /// A date in IMF-fixdate form for a response without `Date` (RFC 9110 6.6.1).
     pub date: Option<&'a [u8]>,
+    /// The protocol that the connection goes on with, behind a head with status 101.
+    pub upgrade: Option<&'a Upgrade>,
 }
 
 /// Writes a response's head.
@@ -138,11 +142,18 @@ pub fn response_head(
         put(out, &[b"Date: ", date, b"\r\n"]);
     }
     match (options.keep_alive, options.version) {
+        _ if options.upgrade.is_some() => put_upgrade(out, options.upgrade),
         (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
         (true, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         (true, _) => {}
     }
     out.extend_from_slice(b"\r\n");
+}
+
+fn put_upgrade(out: &mut BytesMut, upgrade: Option<&Upgrade>) {
+    if let Some(upgrade) = upgrade {
+        put(out, &[b"Connection: Upgrade\r\nUpgrade: ", upgrade.as_str().as_bytes(), b"\r\n"]);
+    }
 }
 
 fn put(out: &mut BytesMut, parts: &[&[u8]]) {

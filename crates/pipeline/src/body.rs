@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::{Failure, Headers, Reason};
+use crate::tunnel::Waiting;
+use crate::{Failure, Headers, Reason, Tunnel};
 
 /// One piece of a body.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ enum Kind {
     Empty,
     Full(Bytes),
     Stream(Box<dyn BodyStream>),
+    Tunnel(Waiting),
 }
 
 impl Body {
@@ -58,12 +60,40 @@ impl Body {
         Self(Kind::Stream(Box::new(stream)))
     }
 
+    /// In the place of a body, of a response with status 101: the way to the other end.
+    pub fn tunnel(tunnel: Tunnel) -> Self {
+        Self(Kind::Tunnel(Waiting::new(tunnel)))
+    }
+
+    /// Whether it is a tunnel: nothing can be read from it then.
+    pub fn is_tunnel(&self) -> bool {
+        matches!(self.0, Kind::Tunnel(_))
+    }
+
+    /// The tunnel, to be opened; `None` when it is none, or was taken.
+    pub fn take_tunnel(self) -> Option<Box<Tunnel>> {
+        if let Kind::Tunnel(waiting) = &self.0 { waiting.take() } else { None }
+    }
+
+    /// Changes a tunnel; nothing happens when it is none.
+    pub fn with_tunnel(&mut self, change: impl FnOnce(&mut Tunnel)) {
+        if let Kind::Tunnel(waiting) = &self.0 {
+            waiting.with(change);
+        }
+    }
+
+    /// Another handle to the same tunnel.
+    pub(crate) fn same_tunnel(&self) -> Option<Self> {
+        if let Kind::Tunnel(waiting) = &self.0 { Some(Self(Kind::Tunnel(waiting.clone()))) } else { None }
+    }
+
     /// Whether there is certainly nothing (more) to read.
     pub fn is_empty(&self) -> bool {
         match &self.0 {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Stream(stream) => stream.length() == Some(0),
+            Kind::Tunnel(_) => false,
         }
     }
 
@@ -81,6 +111,7 @@ impl Body {
             Kind::Empty => Some(0),
             Kind::Full(bytes) => Some(bytes.len() as u64),
             Kind::Stream(stream) => stream.length(),
+            Kind::Tunnel(_) => None,
         }
     }
 
@@ -90,6 +121,7 @@ impl Body {
             Kind::Empty => (0, 0),
             Kind::Full(bytes) => (bytes.as_ptr() as usize, bytes.len()),
             Kind::Stream(stream) => (std::ptr::from_ref(&**stream).cast::<u8>() as usize, usize::MAX),
+            Kind::Tunnel(waiting) => (waiting.address(), usize::MAX),
         }
     }
 
@@ -108,6 +140,11 @@ impl Body {
                     self.0 = Kind::Empty;
                 }
                 polled
+            }
+            Kind::Tunnel(_) => {
+                self.0 = Kind::Empty;
+                let failure = Failure::new(Reason::PolicyResult).detail("a tunnel has no body to read");
+                Poll::Ready(Some(Err(failure)))
             }
         }
     }
@@ -163,6 +200,7 @@ impl fmt::Debug for Body {
             Kind::Empty => f.write_str("Body(empty)"),
             Kind::Full(bytes) => write!(f, "Body({} bytes)", bytes.len()),
             Kind::Stream(stream) => write!(f, "Body(stream, {:?} bytes)", stream.length()),
+            Kind::Tunnel(_) => f.write_str("Body(tunnel)"),
         }
     }
 }

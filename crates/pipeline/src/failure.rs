@@ -85,6 +85,8 @@ reasons! {
     WriteTimeout = "write_timeout", 499, Downstream;
     /// The client went away before the end.
     ClientClosed = "client_closed", 499, Downstream;
+    /// Nothing came through a tunnel, either way, for too long.
+    TunnelIdle = "tunnel_idle", 408, Downstream;
     /// The upstream's name has no address.
     UpstreamUnresolved = "upstream_unresolved", 502, Upstream;
     /// The upstream cannot be connected to.

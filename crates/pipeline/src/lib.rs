@@ -22,6 +22,7 @@ mod shared_body;
 mod target;
 mod tls;
 mod trace;
+mod tunnel;
 mod world;
 mod xray;
 
@@ -42,5 +43,6 @@ pub use services::{LogLevel, LogLine, LogSink, MAX_BACKGROUND_TASKS, Outbound, O
 pub use target::{InvalidTarget, Scheme, Target};
 pub use tls::{CertificateNames, ClientCertificate, Fingerprint, SubjectName, Tls, TlsVersion};
 pub use trace::{Call, CallRecord, Caller, Parent, Trace};
+pub use tunnel::{ByteStream, Tunnel, Upgrade};
 pub use world::{Instance, PluginRef, PolicySpec, Program, Project, Role, World};
 pub use xray::is_secret;

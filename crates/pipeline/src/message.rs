@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 
-use crate::{Body, Headers, Target};
+use crate::{Body, Headers, Target, Upgrade};
 
 /// HTTP versions a message came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -38,6 +38,9 @@ pub struct Request {
     pub version: Version,
     /// Header fields. Framing fields are regenerated when it is sent on.
     pub headers: Headers,
+    /// The protocol that the client wants to go on with. The headers show it as well: a policy that takes the `Upgrade`
+    /// field away takes the wish back; adding the field wishes nothing.
+    pub upgrade: Option<Upgrade>,
     /// The body; not read unless a layer reads it.
     pub body: Body,
 }
@@ -49,14 +52,21 @@ pub struct Response {
     pub status: StatusCode,
     /// Header fields. Framing fields are regenerated when it is sent on.
     pub headers: Headers,
-    /// The body.
+    /// The body; with status 101 a tunnel.
     pub body: Body,
 }
 
 impl Request {
     /// A request without fields and body.
     pub fn new(method: Method, target: Target) -> Self {
-        Self { method, target, version: Version::Http11, headers: Headers::new(), body: Body::empty() }
+        Self {
+            method,
+            target,
+            version: Version::Http11,
+            headers: Headers::new(),
+            upgrade: None,
+            body: Body::empty(),
+        }
     }
 
     /// A copy of everything but the body, which is empty in the copy.
@@ -66,6 +76,7 @@ impl Request {
             target: self.target.clone(),
             version: self.version,
             headers: self.headers.clone(),
+            upgrade: self.upgrade.clone(),
             body: Body::empty(),
         }
     }

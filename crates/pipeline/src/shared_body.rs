@@ -21,6 +21,9 @@ impl Shared {
             // A body in memory is lent as a copy of the handle: there is nothing to wrap.
             return Self(Rc::new(RefCell::new(Lent { body: Body::full(bytes), touched: false })));
         }
+        if let Some(tunnel) = body.same_tunnel() {
+            return Self(Rc::new(RefCell::new(Lent { body: tunnel, touched: false })));
+        }
         if body.is_empty() {
             return Self(Rc::new(RefCell::new(Lent { body: Body::empty(), touched: false })));
         }

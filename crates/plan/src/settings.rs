@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use polygate_pipeline::{Budget, ByteSize, LogLevel, Target};
+use polygate_pipeline::{Budget, ByteSize, LogLevel, Target, Upgrade};
 
 use crate::upstream::{Dns, Upstream};
 use crate::{AccessLogSettings, AmbiguousPaths, Compression, Networks, Tls, UpstreamTls};
@@ -76,6 +76,8 @@ pub struct Listen {
     pub ambiguous_paths: AmbiguousPaths,
     /// The header that carries the request id, in and out. Default `x-request-id`.
     pub request_id_header: String,
+    /// Protocols that clients may go on with in place of HTTP; others are not asked for. Default `websocket`.
+    pub upgrades: Vec<Upgrade>,
     /// The unix socket at which a new process of `run` asks for the listening sockets; `None` means that it cannot.
     pub upgrade_socket: Option<PathBuf>,
 }
@@ -91,6 +93,7 @@ impl Default for Listen {
             proxy_protocol: false,
             ambiguous_paths: AmbiguousPaths::default(),
             request_id_header: "x-request-id".to_owned(),
+            upgrades: Upgrade::new(Upgrade::WEBSOCKET).into_iter().collect(),
             upgrade_socket: None,
         }
     }
@@ -115,6 +118,8 @@ pub struct Limits {
     pub connections: usize,
     /// TLS handshakes under way on one worker. Beyond: closed at once. Default 2,000.
     pub handshakes: usize,
+    /// Tunnels of one worker, those that are asked for included. Beyond: 503. Default 10,000.
+    pub tunnels: usize,
 }
 
 impl Default for Limits {
@@ -128,6 +133,7 @@ impl Default for Limits {
             drain: ByteSize::kib(64),
             connections: 20_000,
             handshakes: 2_000,
+            tunnels: 10_000,
         }
     }
 }
@@ -147,6 +153,8 @@ pub struct Timeouts {
     pub write: Duration,
     /// Between two requests of a connection. Default 75 s.
     pub idle: Duration,
+    /// A pause in which nothing moves through a tunnel, either way. Default 1 h.
+    pub tunnel_idle: Duration,
     /// How long a stop serves on as before once `/health/ready` says 503. Default 0.
     pub ready_delay: Duration,
     /// How long a stop waits for running exchanges. Default 30 s.
@@ -162,6 +170,7 @@ impl Default for Timeouts {
             body: Duration::from_secs(30),
             write: Duration::from_secs(30),
             idle: Duration::from_secs(75),
+            tunnel_idle: Duration::from_secs(3600),
             ready_delay: Duration::ZERO,
             drain: Duration::from_secs(30),
         }

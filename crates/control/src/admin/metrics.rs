@@ -84,6 +84,13 @@ fn gateway(out: &mut String, metrics: &Metrics) {
             "Connections of trusted proxies that were closed for want of a good PROXY header.",
             metrics.proxy_headers_refused,
         ),
+        ("polygate_tunnels", "gauge", "WebSockets and other tunnels that are open.", metrics.tunnels),
+        (
+            "polygate_tunnels_refused_total",
+            "counter",
+            "Requests for a tunnel that were refused because there were too many.",
+            metrics.tunnels_refused,
+        ),
         (
             "polygate_plugin_memory_bytes",
             "gauge",

@@ -462,6 +462,9 @@
     if (init !== undefined) {
       if (init.status !== undefined) {
         status = Number(init.status) & 0xFFFF;
+        if (status === 101) {
+          throw new RangeError('Only an upstream can switch protocols: return its response with status 101 as it is');
+        }
         if (status < 200 || status > 599) {
           throw new RangeError(`The status of a response must be from 200 to 599, not ${init.status}`);
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use polygate_pipeline::{Budget, Diagnostic, LogLevel, Span, Target, is_token};
+use polygate_pipeline::{Budget, Diagnostic, LogLevel, Span, Target, Upgrade, is_token};
 use polygate_plan::{self as plan, AccessLog, LogFormat, Settings};
 
 use crate::access_log;
@@ -59,6 +59,9 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
         }
         listen.request_id_header = name;
     }
+    if let Some(names) = file.listen.upgrades {
+        listen.upgrades = upgrades(&names, &tree, project);
+    }
     listen.upgrade_socket = file.listen.upgrade_socket.map(|path| project.root.join(path));
     settings.tls = tls::load(project, file.tls, &settings.listen, &tree);
     let listen = &mut settings.listen;
@@ -75,6 +78,7 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     set(&mut to.body, from.body.map(|d| d.0));
     set(&mut to.write, from.write.map(|d| d.0));
     set(&mut to.idle, from.idle.map(|d| d.0));
+    set(&mut to.tunnel_idle, from.tunnel_idle.map(|d| d.0));
     set(&mut to.ready_delay, from.ready_delay.map(|d| d.0));
     set(&mut to.drain, from.drain.map(|d| d.0));
     settings.budget = budget(&file.budget);
@@ -108,6 +112,28 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     let nodes = tree.get("upstreams");
     settings.upstreams = upstreams::load(project, file.upstreams, nodes, &settings.connection);
     settings
+}
+
+/// Protocols that clients may go on with. HTTP itself is none: what is asked for in it would be seen by no policy.
+fn upgrades(names: &[String], tree: &Node, project: &mut Project<'_>) -> Vec<Upgrade> {
+    let is_http = |protocol: &Upgrade| {
+        let name = protocol.as_str().to_ascii_lowercase();
+        name == "h2c" || name == "h2" || name == "http" || name.starts_with("http/")
+    };
+    let mut protocols = Vec::new();
+    for name in names {
+        match Upgrade::new(name).filter(|protocol| !is_http(protocol)) {
+            Some(protocol) => protocols.push(protocol),
+            None => {
+                let node = tree.get("listen").and_then(|listen| listen.get("upgrades"));
+                let problem =
+                    Diagnostic::error("bad-value", format!("{name:?} is no protocol to go on with"));
+                let problem = problem.at(FILE, node.map(|node| node.span)).field("listen.upgrades");
+                project.report(problem.expected("a protocol other than HTTP, such as websocket"));
+            }
+        }
+    }
+    protocols
 }
 
 fn compression(raw: raw::Compression, node: &Node, project: &mut Project<'_>) -> Option<plan::Compression> {
@@ -178,6 +204,7 @@ fn apply_limits(to: &mut plan::Limits, from: &raw::Limits) {
     set(&mut to.drain, from.drain.map(|size| size.0));
     set(&mut to.connections, from.connections);
     set(&mut to.handshakes, from.handshakes);
+    set(&mut to.tunnels, from.tunnels);
 }
 
 /// Takes over what is written of a connection, apart from its encryption.

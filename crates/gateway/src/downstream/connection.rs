@@ -11,7 +11,7 @@ use http::Method;
 use polygate_http1::encode::{self, Encoder, ResponseOptions};
 use polygate_http1::{Framing, Origin, Outbox, RequestHead, RequestParser, WireError};
 use polygate_pipeline::{
-    Body, Client, Failure, Frame, Reason, Request, Response, Scheme, StatusCode, Version,
+    Body, Client, Failure, Frame, Reason, Request, Response, Scheme, StatusCode, Upgrade, Version,
 };
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
@@ -80,16 +80,16 @@ pub(super) async fn serve<S: Service>(stream: Transport, client: Client, common:
     }
 }
 
-struct Connection<S> {
-    common: Rc<Common<S>>,
-    state: Shared,
+pub(super) struct Connection<S> {
+    pub(super) common: Rc<Common<S>>,
+    pub(super) state: Shared,
     client: Client,
     origin: Origin,
     parser: RequestParser,
     deadline: Deadline,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
     /// A response broke off: what was sent must not look whole.
-    cut_short: bool,
+    pub(super) cut_short: bool,
 }
 
 /// What came next on a connection.
@@ -144,6 +144,7 @@ impl<S: Service> Connection<S> {
     async fn exchange(&mut self, head: RequestHead) -> bool {
         let (method, version, persists) = (head.method.clone(), head.version, head.keep_alive());
         let request = self.request(head);
+        let upgrades = request.upgrade.is_some();
         let answered = {
             let Self { common, state, deadline, .. } = self;
             let mut call = pin!(common.service.call(request, self.client.clone()));
@@ -166,6 +167,11 @@ impl<S: Service> Connection<S> {
         };
         // The client went away; with the call its exchange was dropped.
         let Some((response, finish)) = answered else { return false };
+        if upgrades && response.status == StatusCode::SWITCHING_PROTOCOLS && response.body.is_tunnel() {
+            // Boxed: of connections that stay what they are, none has to hold the room for it.
+            Box::pin(self.tunnel(response, finish)).await;
+            return false;
+        }
         self.respond(&method, version, persists, response, finish).await
     }
 
@@ -181,8 +187,13 @@ impl<S: Service> Connection<S> {
             }
             _ => Body::stream(RequestBody::new(self.state.clone(), exchange)),
         };
+        // RFC 9110 7.8: older clients cannot ask for it. What comes behind the head is the next request until somebody
+        // has agreed, so a body has no place here either.
+        let may_upgrade =
+            head.connection.upgrade && head.version == Version::Http11 && head.framing == Framing::Empty;
         let RequestHead { method, target, version, headers, .. } = head;
-        Request { method, target, version, headers, body }
+        let upgrade = if may_upgrade { Upgrade::choose(&headers, |_| true) } else { None };
+        Request { method, target, version, headers, upgrade, body }
     }
 
     /// Answers what is no request, and closes.
@@ -204,10 +215,12 @@ impl<S: Service> Connection<S> {
         finish: S::Finish,
     ) -> bool {
         let mut failure = None;
-        if response.status.is_informational() {
+        if response.status.is_informational() || response.body.is_tunnel() {
             // An interim response in the place of the final one would leave the client waiting.
-            failure =
-                Some(Failure::new(Reason::PolicyResult).detail("a final response with a status of 1xx"));
+            failure = Some(
+                Failure::new(Reason::PolicyResult)
+                    .detail("a status of 1xx, or a tunnel, that nobody asked for"),
+            );
             response = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
         }
         let framing = encode::response_framing(method, response.status, version, &response.body);
@@ -220,6 +233,7 @@ impl<S: Service> Connection<S> {
             hidden_length: response.body.length(),
             keep_alive,
             date: Some(&date),
+            upgrade: None,
         };
         let mut outbox = std::mem::take(&mut self.outbox);
         encode::response_head(outbox.end_mut(), response.status, &response.headers, &options);
@@ -263,7 +277,7 @@ impl<S: Service> Connection<S> {
     }
 
     /// Writes a response as it comes.
-    async fn send(&mut self, transfer: &mut Transfer) -> Result<(), Failure> {
+    pub(super) async fn send(&mut self, transfer: &mut Transfer) -> Result<(), Failure> {
         let Self { common, state, deadline, .. } = self;
         let timeouts = common.timeouts;
         let closed = || Failure::new(Reason::ClientClosed);

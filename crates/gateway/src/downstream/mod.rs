@@ -8,6 +8,7 @@ mod proxy;
 mod state;
 mod stop;
 mod transport;
+mod tunnel;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -15,6 +15,8 @@ pub(crate) struct Stop(Rc<Inner>);
 #[derive(Default)]
 struct Inner {
     stopping: Cell<bool>,
+    cut: Cell<bool>,
+    tunnels: Cell<usize>,
     next: Cell<u64>,
     listening: Cell<usize>,
     open: RefCell<HashMap<u64, Option<Waker>>>,
@@ -32,8 +34,18 @@ impl Stop {
     /// No new connections; idle ones close now, busy ones after their exchange.
     pub(crate) fn stop(&self) {
         self.0.stopping.set(true);
-        let wakers: Vec<Waker> = self.0.open.borrow_mut().values_mut().filter_map(Option::take).collect();
-        wakers.into_iter().chain(self.0.waiting.take()).for_each(Waker::wake);
+        self.0.wake_all();
+    }
+
+    /// Open tunnels end now.
+    pub(crate) fn cut(&self) {
+        self.0.cut.set(true);
+        self.0.wake_all();
+    }
+
+    /// Until the last tunnel is closed.
+    pub(crate) async fn tunnels_closed(&self) {
+        poll_fn(|cx| self.poll_when(|inner| inner.tunnels.get() == 0, cx)).await;
     }
 
     /// Until the last connection is closed.
@@ -55,6 +67,17 @@ impl Stop {
     /// Whether the worker is stopping.
     pub(super) fn is_stopping(&self) -> bool {
         self.0.stopping.get()
+    }
+
+    /// Whether open tunnels must end.
+    pub(super) fn is_cut(&self) -> bool {
+        self.0.cut.get()
+    }
+
+    /// Counts an open tunnel in, until the guard is dropped.
+    pub(super) fn tunnel(&self) -> OpenTunnel {
+        self.0.tunnels.set(self.0.tunnels.get() + 1);
+        OpenTunnel(self.clone())
     }
 
     /// How many connections are open.
@@ -91,6 +114,26 @@ impl Inner {
     fn wake_if_drained(&self) {
         if self.is_drained() {
             self.waiting.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Wakes all connections, and whoever waits.
+    fn wake_all(&self) {
+        // Each keeps its waker: it may have to be woken again.
+        let wakers: Vec<Waker> = self.open.borrow().values().flatten().cloned().collect();
+        wakers.into_iter().chain(self.waiting.take()).for_each(Waker::wake);
+    }
+}
+
+/// An open tunnel; see [`Stop::tunnel`].
+pub(super) struct OpenTunnel(Stop);
+
+impl Drop for OpenTunnel {
+    fn drop(&mut self) {
+        let inner = &self.0.0;
+        inner.tunnels.set(inner.tunnels.get() - 1);
+        if inner.tunnels.get() == 0 {
+            inner.waiting.take().into_iter().for_each(Waker::wake);
         }
     }
 }

@@ -10,6 +10,8 @@ use polygate_pipeline::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+mod tunnels;
+
 use super::*;
 use crate::service::{End, Finish, Refusal};
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use http::Method;
 use polygate_http1::{Decoded, Decoder, Framing, Limits, ResponseHead, ResponseParser};
-use polygate_pipeline::{Body, BodyStream, Failure, Frame, Reason, Response};
+use polygate_pipeline::{
+    Body, BodyStream, Failure, Frame, Known, Reason, Response, StatusCode, Tunnel, Upgrade, Version,
+};
 use polygate_plan::Connection;
 use tokio::time::Instant;
 
@@ -37,6 +39,8 @@ pub(super) struct Flight {
     parser: ResponseParser,
     interim: usize,
     received: bool,
+    /// The protocol that the request asks to go on with.
+    upgrade: Option<Upgrade>,
 }
 
 /// Why no head came.
@@ -49,15 +53,16 @@ pub(super) struct NoHead {
 }
 
 impl Flight {
-    /// Puts a request, whose head is in `transfer`, on a connection.
+    /// Puts a request, whose head is in `transfer` and asks for `upgrade`, on a connection.
     pub(super) fn new(
         connected: Connected,
         transfer: Transfer,
         place: Rc<Place>,
         connection: Rc<Connection>,
+        upgrade: Option<Upgrade>,
     ) -> Self {
         let (upload, parser) = (Upload::Running, ResponseParser::new());
-        Self { connected, transfer, upload, place, connection, parser, interim: 0, received: false }
+        Self { connected, transfer, upload, place, connection, parser, interim: 0, received: false, upgrade }
     }
 
     /// Waits for the final response's head while the request is being sent. With `limit`, no longer than that in
@@ -105,8 +110,11 @@ impl Flight {
                     Ok(None) => {}
                     Ok(Some(head)) if head.status.is_informational() => {
                         self.interim += 1;
-                        // Nothing that is sent asks for a change of protocols.
-                        if head.status.as_u16() == 101 || self.interim > MAX_INTERIM {
+                        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+                        if switches && self.is_agreed(&head) {
+                            return Poll::Ready(Ok(head));
+                        }
+                        if switches || self.interim > MAX_INTERIM {
                             let detail = format!("{} where no such response belongs", head.status);
                             let failure = Failure::new(Reason::UpstreamProtocol).detail(detail);
                             return Poll::Ready(Err((failure, false)));
@@ -139,6 +147,18 @@ impl Flight {
         }
     }
 
+    /// Whether a head with status 101 agrees to what the request asked for, and to nothing else.
+    fn is_agreed(&self, head: &ResponseHead) -> bool {
+        let Some(asked) = &self.upgrade else { return false };
+        let mut named = head.headers.all_known(Known::Upgrade);
+        let is_asked = |value: &[u8]| value.eq_ignore_ascii_case(asked.as_str().as_bytes());
+        self.upload == Upload::Done
+            && head.version == Version::Http11
+            && head.connection.upgrade
+            && named.next().is_some_and(is_asked)
+            && named.next().is_none()
+    }
+
     /// Sends on. Fails when the body itself failed; a connection that takes no more may still answer.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         if self.upload == Upload::Running {
@@ -161,6 +181,9 @@ impl Flight {
     /// When bytes stand behind a response that is whole: where the upstream means a body (of an answer to HEAD, say), it
     /// would be lost, and whatever they are, two readers could disagree about where the response ends.
     pub(super) fn response(mut self, head: ResponseHead) -> Result<Response, Failure> {
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(self.switched(head));
+        }
         // Who answers before the request is whole may answer once more at its end, and every later request on the
         // connection would get the response to the one before it.
         let keep_alive = head.keep_alive() && self.upload == Upload::Done;
@@ -191,6 +214,17 @@ impl Flight {
             }
         };
         Ok(Response { status: head.status, headers: head.headers, body })
+    }
+
+    /// The response of an upstream that goes on with another protocol: its connection is a tunnel.
+    fn switched(self, head: ResponseHead) -> Response {
+        let Self { connected: Connected { stream, buffer, open, .. }, upgrade, .. } = self;
+        let body = upgrade.map(|protocol| {
+            let mut tunnel = Tunnel::new(protocol, stream, buffer.bytes.freeze());
+            tunnel.hold(open);
+            Body::tunnel(tunnel)
+        });
+        Response { status: head.status, headers: head.headers, body: body.unwrap_or_default() }
     }
 
     /// Gives the connection back, if it can carry another request. Bytes behind the response are a fault of the

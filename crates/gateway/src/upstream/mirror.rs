@@ -45,6 +45,7 @@ impl Named {
         };
         vitals.mirroring.add(1);
         let mut copy = Copy { from: self.clone(), to, request: request.clone_head(), search, client };
+        copy.request.upgrade = None;
         if let Some(bytes) = request.body.as_full() {
             copy.request.body = Body::full(bytes.clone());
         } else if !request.body.is_empty() {

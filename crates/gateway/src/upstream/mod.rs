@@ -212,9 +212,11 @@ impl Client {
 impl Outbound for Client {
     fn send(
         &self,
-        request: Request,
+        mut request: Request,
         options: OutboundOptions,
     ) -> LocalBoxFuture<'static, Result<Response, Failure>> {
+        // Plugins send requests; there is nothing that they could do with a tunnel.
+        request.upgrade = None;
         let inner = self.0.clone();
         let Plugins { connection, policy } = inner.plugins.borrow().clone();
         Box::pin(async move { inner.send(request, &connection, policy, None, options.timeout).await })
@@ -278,9 +280,11 @@ impl Inner {
                 &request.target,
                 &request.headers,
                 framing,
+                request.upgrade.as_ref(),
             );
             let transfer = Transfer::new(outbox, Encoder::new(framing), body);
-            let mut flight = Flight::new(connected, transfer, way.place.clone(), way.connection.clone());
+            let (place, connection) = (way.place.clone(), way.connection.clone());
+            let mut flight = Flight::new(connected, transfer, place, connection, request.upgrade.clone());
             match flight.head(&request.method, way.limit, way.quiet).await {
                 Ok(head) => return flight.response(head),
                 // The upstream closed a kept connection just as it was used again (RFC 9112 9.3.1): on a new one the

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use polygate_pipeline::{BodyStream, Bytes, Frame, Headers, Method, Reason, StatusCode, Target};
+use polygate_pipeline::{BodyStream, Bytes, Frame, Headers, Method, Reason, StatusCode, Target, Upgrade};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -448,4 +448,77 @@ fn https_with_an_authority_of_ones_own() {
         assert_eq!(reason(&client, &strict, request()).await, Reason::UpstreamTls);
     });
     std::fs::remove_file(file).unwrap();
+}
+
+/// A request for a WebSocket.
+fn wish(upstream: &Upstream) -> Request {
+    let mut request = upstream.request(Method::GET, "/chat");
+    request.headers.append("Upgrade", b"WebSocket").unwrap();
+    request.upgrade = Upgrade::new("WebSocket");
+    request
+}
+
+#[test]
+fn an_upstream_that_agrees_gives_a_tunnel() {
+    run(async {
+        let agrees = "HTTP/1.1 101 Switching Protocols\r\nX: 1\r\nConnection: upgrade\r\nupgrade: websocket\r\n\r\nfirst";
+        let script = vec![Act::Answer(HEAD, agrees), Act::Answer("up", "down")];
+        let upstream = Upstream::start(vec![script]).await;
+        let (client, connection) = client();
+        let response = client.send_to(wish(&upstream), &connection, None).await.unwrap();
+        assert_eq!(response.status, StatusCode::SWITCHING_PROTOCOLS);
+        assert_eq!(response.headers.get("x"), Some(&b"1"[..]));
+        let mut tunnel = response.body.take_tunnel().unwrap();
+        let mut first = tunnel.read.to_vec();
+        while first.len() < 5 {
+            first.push(tunnel.stream.read_u8().await.unwrap());
+        }
+        assert_eq!(first, b"first");
+        tunnel.stream.write_all(b"up").await.unwrap();
+        let mut rest = Vec::new();
+        tunnel.stream.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"down");
+        let asked = &upstream.requests.borrow()[0];
+        assert!(asked.ends_with("\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n"), "{asked}");
+    });
+}
+
+#[test]
+fn an_upstream_that_does_not_agree_gives_no_tunnel() {
+    run(async {
+        for answer in [
+            "HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n",
+            "HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket, other\r\n\r\n",
+            "HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\nUpgrade: other\r\n\r\n",
+            "HTTP/1.1 101 S\r\nConnection: upgrade\r\n\r\n",
+            "HTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n",
+            "HTTP/1.0 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        ] {
+            let upstream = Upstream::start(vec![vec![Act::Answer(HEAD, answer), Act::Count]]).await;
+            let (client, connection) = client();
+            assert_eq!(
+                reason(&client, &connection, wish(&upstream)).await,
+                Reason::UpstreamProtocol,
+                "{answer}"
+            );
+        }
+        // Nobody asked.
+        let agrees = "HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let upstream = Upstream::start(vec![vec![Act::Answer(HEAD, agrees), Act::Count]]).await;
+        let (client, connection) = client();
+        let request = upstream.request(Method::GET, "/");
+        assert_eq!(reason(&client, &connection, request).await, Reason::UpstreamProtocol);
+        assert!(!upstream.requests.borrow()[0].contains("pgrade"));
+        // It may answer otherwise, and its connection is good for more.
+        let upstream = Upstream::start(vec![vec![Act::Answer(HEAD, OK), Act::Answer(HEAD, OK)]]).await;
+        for _ in 0..2 {
+            let response = client.send_to(wish(&upstream), &connection, None).await.unwrap();
+            assert_eq!((response.status, &*text(response).await), (StatusCode::OK, "ok"));
+        }
+        assert_eq!(upstream.connections.get(), 1);
+        // A plugin's request asks for nothing.
+        let upstream = Upstream::start(vec![vec![Act::Answer(HEAD, OK)]]).await;
+        Outbound::send(&*client, wish(&upstream), OutboundOptions::default()).await.unwrap();
+        assert!(!upstream.requests.borrow()[0].contains("pgrade"));
+    });
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use polygate_pipeline::{Body, Target, Version};
+use polygate_pipeline::{Body, Target, Upgrade, Version};
 
 use super::*;
 use crate::encode::{Encoder, LengthMismatch, ResponseOptions};
@@ -15,7 +15,7 @@ fn headers(text: &str) -> Headers {
 fn request_text(method: Method, fields: &str, framing: Framing) -> String {
     let mut out = BytesMut::new();
     let target = Target::parse("http://up:9/p?q").unwrap();
-    encode::request_head(&mut out, &method, &target, &headers(fields), framing);
+    encode::request_head(&mut out, &method, &target, &headers(fields), framing, None);
     String::from_utf8(out.to_vec()).unwrap()
 }
 
@@ -36,6 +36,30 @@ fn request_heads() {
     assert_eq!(text, "POST /p?q HTTP/1.1\r\nHost: up:9\r\nTransfer-Encoding: chunked\r\n\r\n");
 }
 
+#[test]
+fn heads_that_ask_for_another_protocol_and_agree_to_it() {
+    let upgrade = Upgrade::new("WebSocket");
+    let fields = headers("Upgrade: a\nConnection: upgrade, b\nContent-Length: 0\nX: 1");
+    let mut out = BytesMut::new();
+    let target = Target::parse("http://up/chat").unwrap();
+    encode::request_head(&mut out, &Method::GET, &target, &fields, Framing::Empty, upgrade.as_ref());
+    let text = String::from_utf8(out.split().to_vec()).unwrap();
+    let agreed = "X: 1\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n";
+    assert_eq!(text, format!("GET /chat HTTP/1.1\r\nHost: up\r\nContent-Length: 0\r\n{agreed}"));
+    let options = ResponseOptions {
+        method: &Method::GET,
+        version: Version::Http11,
+        framing: Framing::Empty,
+        hidden_length: None,
+        keep_alive: true,
+        date: None,
+        upgrade: upgrade.as_ref(),
+    };
+    encode::response_head(&mut out, StatusCode::SWITCHING_PROTOCOLS, &fields, &options);
+    let text = String::from_utf8(out.to_vec()).unwrap();
+    assert_eq!(text, format!("HTTP/1.1 101 Switching Protocols\r\n{agreed}"));
+}
+
 fn response_text(
     method: Method,
     status: u16,
@@ -52,6 +76,7 @@ fn response_text(
         hidden_length: body.length(),
         keep_alive: keep,
         date: Some(b"D"),
+        upgrade: None,
     };
     let mut out = BytesMut::new();
     encode::response_head(&mut out, status, &headers(fields), &options);

@@ -20,3 +20,4 @@ mod traces;
 mod upgrade;
 mod upstream_tls;
 mod upstreams;
+mod websocket;

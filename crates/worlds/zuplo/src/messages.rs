@@ -3,7 +3,7 @@
 use polygate_engine_js::as_object;
 use polygate_engine_js::rquickjs::{Ctx, Object, Result as JsResult, Value};
 use polygate_engine_js::web::fetch;
-use polygate_pipeline::{Request, Response};
+use polygate_pipeline::{Request, Response, Upgrade};
 
 /// The value as a request object.
 pub(crate) fn as_request<'a, 'js>(value: &'a Value<'js>) -> Option<&'a Object<'js>> {
@@ -31,6 +31,11 @@ pub(crate) fn put_request<'js>(
 /// Moves the request out of its object, which goes on showing the head.
 pub(crate) fn take_request<'js>(ctx: &Ctx<'js>, object: &Object<'js>) -> JsResult<Request> {
     fetch::take_request(ctx, object.as_value())
+}
+
+/// The protocol that the request of an object wishes to go on with.
+pub(crate) fn upgrade(object: &Object<'_>) -> Option<Upgrade> {
+    fetch::upgrade(object.as_value())
 }
 
 /// A response object.

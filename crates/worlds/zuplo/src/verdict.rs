@@ -43,9 +43,13 @@ pub(crate) fn inbound<'js>(
         return describe(ctx, value, live).map(Verdict::Wrong);
     };
     let (own, context) = session.made(ctx)?;
+    let upgrade = messages::upgrade(&own);
     let adopted: Object<'js> = function(ctx, &live.hooks().adopt)?.call((request.clone(), own, context))?;
     session.set_request(ctx, live, &adopted);
-    messages::take_request(ctx, &adopted).map(Verdict::Continue)
+    let mut request = messages::take_request(ctx, &adopted)?;
+    // The client's wish is the exchange's, whichever object stands for its request.
+    request.upgrade = request.upgrade.or(upgrade);
+    Ok(Verdict::Continue(request))
 }
 
 /// An outbound policy's result.

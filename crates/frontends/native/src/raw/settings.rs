@@ -70,6 +70,8 @@ pub(crate) struct Listen {
     pub(crate) ambiguous_paths: Option<AmbiguousPathsName>,
     /// The header that carries the request id, in and out. Default `x-request-id`.
     pub(crate) request_id_header: Option<String>,
+    /// Protocols that clients may go on with in place of HTTP; others are not asked for. Default `websocket`.
+    pub(crate) upgrades: Option<Vec<String>>,
     /// The unix socket at which a new process of `polygate run` takes over from the one that runs; relative to the
     /// project's folder. Default none.
     pub(crate) upgrade_socket: Option<String>,
@@ -115,6 +117,8 @@ pub(crate) struct Limits {
     pub(crate) connections: Option<usize>,
     /// TLS handshakes under way on one worker. Default 2000; beyond, closed at once.
     pub(crate) handshakes: Option<usize>,
+    /// WebSockets and other tunnels of one worker, those that are asked for included. Default 10000; beyond, 503.
+    pub(crate) tunnels: Option<usize>,
 }
 
 /// How long clients may take, and how long a stop waits.
@@ -133,6 +137,8 @@ pub(crate) struct Timeouts {
     pub(crate) write: Option<Duration>,
     /// Between two requests of a connection. Default 75s.
     pub(crate) idle: Option<Duration>,
+    /// A pause in which nothing moves through a WebSocket or another tunnel, either way. Default 1h.
+    pub(crate) tunnel_idle: Option<Duration>,
     /// How long a stop serves on as before once `/health/ready` says 503, so that load balancers notice. Default 0s.
     pub(crate) ready_delay: Option<Duration>,
     /// How long a stop waits for running exchanges. Default 30s.

@@ -185,7 +185,7 @@ url = "b:1"
 [listn]
 "#;
     let expected = r#"
-polygate.toml:3:1+6 error[unknown-field] listen.adress: unknown field "adress" | one of address, tls-address, workers, trusted-proxies, proxy-protocol, ambiguous-paths, request-id-header, upgrade-socket | address?
+polygate.toml:3:1+6 error[unknown-field] listen.adress: unknown field "adress" | one of address, tls-address, workers, trusted-proxies, proxy-protocol, ambiguous-paths, request-id-header, upgrades, upgrade-socket | address?
 polygate.toml:4:11+11 error[bad-value] listen.address: "localhost" cannot be read | an address such as 127.0.0.1:8080 or [::1]:8080
 polygate.toml:5:11+1 error[out-of-range] listen.workers: 0 is out of range | a number from 1 to 1024
 polygate.toml:8:11+4 error[bad-value] admin.address: true is not possible here | one of false
@@ -388,4 +388,16 @@ fn what_is_in_order_is_drafted() {
     files[3].1 = "[upstreams.a]\nurl = \"http://a\"\nresponse = 1\n[upstreams.b]";
     assert_eq!(drafted(&files), of("a, GET /fine", "/fine"));
     assert_eq!(drafted(&[("polygate.toml", "[limit]")]), None);
+}
+
+#[test]
+fn protocols_to_go_on_with() {
+    let settings = "[listen]\nupgrades = [\"websocket\", \"h2c\", \"HTTP/2.0\", \"a b\"]\n";
+    let text = routes(&[("/", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let expected = r#"
+polygate.toml:2:12+39 error[bad-value] listen.upgrades: "h2c" is no protocol to go on with | a protocol other than HTTP, such as websocket
+polygate.toml:2:12+39 error[bad-value] listen.upgrades: "HTTP/2.0" is no protocol to go on with | a protocol other than HTTP, such as websocket
+polygate.toml:2:12+39 error[bad-value] listen.upgrades: "a b" is no protocol to go on with | a protocol other than HTTP, such as websocket
+"#;
+    refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
 }

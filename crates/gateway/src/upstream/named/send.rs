@@ -197,7 +197,9 @@ impl Named {
             // Checked when the plan was made.
             let _ = response.headers.append("Set-Cookie", value.as_bytes());
         }
-        if response.body.as_full().is_none() && !response.body.is_empty() {
+        if response.body.is_tunnel() {
+            response.body.with_tunnel(|tunnel| tunnel.hold(held));
+        } else if response.body.as_full().is_none() && !response.body.is_empty() {
             let body = std::mem::take(&mut response.body);
             let counted = Counted { body, held: Some(held), named: Rc::downgrade(self), endpoint };
             response.body = Body::stream(counted);

@@ -132,7 +132,11 @@ pub(super) fn collect<'js>(ctx: Ctx<'js>, message: MessageClass<'js>, form: u8) 
             Kind::Request(_) => REQUEST,
             Kind::Response(_) => RESPONSE,
         };
-        let is_null = matches!(*message.content.borrow(), Content::Null);
+        let is_null = match &*message.content.borrow() {
+            Content::Null => true,
+            Content::Native(body) => body.is_tunnel(),
+            _ => false,
+        };
         // A null body may be read any number of times.
         (if is_null { Body::empty() } else { message.take_body(&ctx)? }, owner)
     };

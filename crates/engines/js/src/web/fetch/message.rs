@@ -4,7 +4,7 @@ use std::cell::{Ref, RefCell};
 use std::rc::Rc;
 
 use http::{Method, StatusCode};
-use polygate_pipeline::{Body, Request, Response, Target, Version};
+use polygate_pipeline::{Body, Request, Response, Target, Upgrade, Version};
 use rquickjs::class::{JsClass, Readable, Trace, Tracer};
 use rquickjs::function::{Constructor, This};
 use rquickjs::{Class, Ctx, Exception, Function, JsLifetime, Object, Result, String as JsString, Value};
@@ -38,6 +38,7 @@ pub(crate) enum Kind<'js> {
 pub(crate) struct RequestHead<'js> {
     method: Method,
     version: Version,
+    upgrade: RefCell<Option<Upgrade>>,
     url: Url,
     /// `url` as a JavaScript string, once it was asked for.
     text: RefCell<Option<Value<'js>>>,
@@ -73,6 +74,10 @@ pub(crate) enum Content<'js> {
 }
 
 impl RequestHead<'_> {
+    pub(super) fn upgrade(&self) -> Option<Upgrade> {
+        self.upgrade.borrow().clone()
+    }
+
     pub(super) fn method(&self) -> &str {
         self.method.as_str()
     }
@@ -140,9 +145,10 @@ impl<'js> Message<'js> {
     }
 
     pub(super) fn of_request(request: Request) -> Self {
-        let Request { method, target, version, headers, body } = request;
+        let Request { method, target, version, headers, upgrade, body } = request;
         let url = Url::Target(target);
-        let head = RequestHead { method, version, url, text: RefCell::default() };
+        let head =
+            RequestHead { method, version, upgrade: RefCell::new(upgrade), url, text: RefCell::default() };
         Self::new(Kind::Request(head), List::new(headers), body)
     }
 
@@ -216,7 +222,8 @@ impl<'js> Message<'js> {
         };
         let body = self.take_body(ctx)?;
         let headers = self.list.fields.borrow().clone();
-        Ok(Request { method: head.method.clone(), target, version: head.version, headers, body })
+        let (method, upgrade) = (head.method.clone(), head.upgrade());
+        Ok(Request { method, target, version: head.version, headers, upgrade, body })
     }
 
     /// Puts `request` back where it was taken from; gives it back when its method or URL is another one.
@@ -230,6 +237,7 @@ impl<'js> Message<'js> {
             return Some(request);
         }
         self.list.replace(request.headers);
+        head.upgrade.replace(request.upgrade);
         let content = if request.body.is_empty() { Content::Null } else { Content::Native(request.body) };
         // The stream that stood there, if any, may free other values.
         let old = self.content.replace(content);
@@ -292,7 +300,8 @@ pub(super) fn new_request<'js>(
         Some(from) => List::new(from.borrow().list.fields.borrow().clone()),
         None => List::new(Default::default()),
     };
-    let head = RequestHead { method, version, url, text: RefCell::new(text) };
+    // What a script makes of a request wishes for nothing: a world hands the wish on where a request may have one.
+    let head = RequestHead { method, version, upgrade: RefCell::default(), url, text: RefCell::new(text) };
     Class::instance_proto(Message::new(Kind::Request(head), list, Body::empty()), prototype)
 }
 
@@ -397,6 +406,8 @@ pub(super) fn kind(value: Value<'_>) -> u8 {
 pub(super) fn state(message: MessageClass<'_>) -> u8 {
     match &*message.borrow().content.borrow() {
         Content::Null => 0,
+        // A response that switches protocols has no body.
+        Content::Native(body) if body.is_tunnel() => 0,
         Content::Native(_) => 1,
         Content::Stream(_) => 2,
         Content::Used => 3,
@@ -451,6 +462,10 @@ pub(super) fn move_body<'js>(from: MessageClass<'js>, to: MessageClass<'js>) {
 pub(super) fn clone_body<'js>(ctx: Ctx<'js>, from: MessageClass<'js>, to: MessageClass<'js>) -> Result<bool> {
     let (from, to) = (from.borrow(), to.borrow());
     let content = from.content.replace(Content::Null);
+    if matches!(&content, Content::Native(body) if body.is_tunnel()) {
+        set_content(&from, content);
+        return Err(Exception::throw_type(&ctx, "A response that switches protocols cannot be cloned"));
+    }
     let (kept, copy, done) = match content {
         Content::Native(body) => {
             let (one, two) = super::tee::tee(body, super::limits(&ctx).body);

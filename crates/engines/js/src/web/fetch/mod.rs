@@ -22,7 +22,7 @@ mod tests;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use polygate_pipeline::{Budget, Failure, Reason, Request, Response};
+use polygate_pipeline::{Budget, Failure, Reason, Request, Response, Upgrade};
 use rquickjs::function::Opt;
 use rquickjs::{Class, Ctx, Exception, Function, JsLifetime, Object, Result, Value};
 
@@ -198,6 +198,14 @@ pub fn take_if_response<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Optio
 pub fn take_response<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Response> {
     let message = message::of_value(ctx, value, "Response")?;
     message.borrow().take_response(ctx)
+}
+
+/// The protocol that a request which was wrapped wishes to go on with. A copy that JavaScript makes wishes for nothing.
+pub fn upgrade(value: &Value<'_>) -> Option<Upgrade> {
+    match &message::find(value)?.borrow().kind {
+        Kind::Request(head) => head.upgrade(),
+        Kind::Response(_) => None,
+    }
 }
 
 /// A `Request` or `Response` object whose body was moved out shows none from now on, instead of one that was used.

@@ -121,6 +121,8 @@ pub struct Metrics {
     pub handshakes: HandshakeMetrics,
     /// Exchanges that run now.
     pub running: u64,
+    /// Interim responses of upstreams that were not handed on: beyond the cap, or the client did not take the others.
+    pub interim_dropped: u64,
     /// Tunnels that are open now.
     pub tunnels: u64,
     /// Requests for a tunnel that were refused because a worker had too many.
@@ -157,6 +159,7 @@ impl Metrics {
         self.proxy_headers_refused += other.proxy_headers_refused;
         self.handshakes.add(&other.handshakes);
         self.running += other.running;
+        self.interim_dropped += other.interim_dropped;
         self.tunnels += other.tunnels;
         self.tunnels_refused += other.tunnels_refused;
         self.plugin_memory += other.plugin_memory;

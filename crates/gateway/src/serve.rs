@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use polygate_pipeline::{
-    Body, Client, Exchange, ExchangeParts, Failure, Known, LogLevel, Method, Reason, Request, RequestId,
-    Response, Target, Trace, Upgrade, Version,
+    Body, Client, Exchange, ExchangeParts, Failure, Interim, Known, LogLevel, Method, Reason, Request,
+    RequestId, Response, Target, Trace, Upgrade, Version,
 };
 use polygate_plan::{CanonicalPath, PathSeen, Settings, canonical};
 
@@ -99,6 +99,7 @@ impl Server {
             version: head.version,
             xray: sample > 0 && turn == 0,
             trace: head.trace,
+            interim: head.interim,
             services: live.services.clone(),
         });
         self.0.metrics.with(|metrics| metrics.running += 1);
@@ -203,6 +204,7 @@ struct Head {
     target: Target,
     version: Version,
     trace: Option<Box<Trace>>,
+    interim: Option<Interim>,
 }
 
 impl Service for Server {
@@ -214,7 +216,12 @@ impl Service for Server {
         listen.proxy_protocol && listen.trusted_proxies.contain(peer)
     }
 
-    async fn call(&self, mut request: Request, mut client: Client) -> (Response, Track) {
+    async fn call(
+        &self,
+        mut request: Request,
+        mut client: Client,
+        interim: Option<Interim>,
+    ) -> (Response, Track) {
         let live = self.live();
         let listen = &live.deployment.plan().settings.listen;
         let trusted = listen.trusted_proxies.contain(client.ip);
@@ -239,6 +246,7 @@ impl Service for Server {
                 .0
                 .tracing
                 .map(|tracing| tracing.begin(&request, trusted, &mut self.0.random.borrow_mut())),
+            interim,
         };
         let mut track = self.begin(&live, client, head);
         track.captured = live.access.request(&request);
@@ -277,6 +285,7 @@ impl Service for Server {
             version: Version::Http11,
             // What is no request has no parent, and calls nobody.
             trace: None,
+            interim: None,
         };
         let mut track = self.begin(&live, client, head);
         let mut response = track.fail(&refusal.failure);

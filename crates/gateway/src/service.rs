@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use polygate_pipeline::{Client, Failure, Method, Request, Response, Target};
+use polygate_pipeline::{Client, Failure, Interim, Method, Request, Response, Target};
 
 /// Answers the requests of connections.
 pub(crate) trait Service: 'static {
@@ -13,8 +13,13 @@ pub(crate) trait Service: 'static {
     fn is_introduced(&self, peer: IpAddr) -> bool;
 
     /// Answers a request. Does not fail: a failure is an error response already. Dropping the future means that the
-    /// client went away.
-    fn call(&self, request: Request, client: Client) -> impl Future<Output = (Response, Self::Finish)>;
+    /// client went away. Interim responses are put into `interim` by then; without it the client is sent none.
+    fn call(
+        &self,
+        request: Request,
+        client: Client,
+        interim: Option<Interim>,
+    ) -> impl Future<Output = (Response, Self::Finish)>;
 
     /// Answers what could not be read as a request: limits, malformed heads, timeouts.
     fn refuse(&self, refusal: Refusal, client: Client) -> (Response, Self::Finish);

@@ -14,7 +14,7 @@ use serde::Serialize;
 use smallvec::SmallVec;
 
 use crate::xray::Xray;
-use crate::{Failure, LogLevel, LogLine, Reason, Services, StepRecord, Target, Tls, Trace, Version};
+use crate::{Failure, Interim, LogLevel, LogLine, Reason, Services, StepRecord, Target, Tls, Trace, Version};
 
 /// A world's own state of an exchange: one world is usual.
 type Extension = (TypeId, Rc<dyn Any>);
@@ -176,6 +176,8 @@ pub struct ExchangeParts {
     pub xray: bool,
     /// Where it stands in a trace; `None` when nobody exports traces.
     pub trace: Option<Box<Trace>>,
+    /// Where interim responses go; `None` when the client cannot be sent any.
+    pub interim: Option<Interim>,
     /// What plugins may reach.
     pub services: Services,
 }
@@ -248,6 +250,11 @@ impl Exchange {
     /// Where it stands in a trace; `None` when nobody exports traces.
     pub fn trace(&self) -> Option<&Trace> {
         self.0.parts.trace.as_deref()
+    }
+
+    /// Where interim responses go; `None` when the client cannot be sent any.
+    pub fn interim(&self) -> Option<&Interim> {
+        self.0.parts.interim.as_ref()
     }
 
     /// What plugins may reach.

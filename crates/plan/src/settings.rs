@@ -118,6 +118,8 @@ pub struct Limits {
     pub connections: usize,
     /// TLS handshakes under way on one worker. Beyond: closed at once. Default 2,000.
     pub handshakes: usize,
+    /// Interim responses (1xx) of an upstream that a client is sent of one exchange. Beyond: dropped. Default 16.
+    pub interim_responses: usize,
     /// Tunnels of one worker, those that are asked for included. Beyond: 503. Default 10,000.
     pub tunnels: usize,
 }
@@ -133,6 +135,7 @@ impl Default for Limits {
             drain: ByteSize::kib(64),
             connections: 20_000,
             handshakes: 2_000,
+            interim_responses: 16,
             tunnels: 10_000,
         }
     }

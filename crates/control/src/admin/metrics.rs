@@ -84,6 +84,12 @@ fn gateway(out: &mut String, metrics: &Metrics) {
             "Connections of trusted proxies that were closed for want of a good PROXY header.",
             metrics.proxy_headers_refused,
         ),
+        (
+            "polygate_interim_responses_dropped_total",
+            "counter",
+            "Interim responses of upstreams that were not handed on.",
+            metrics.interim_dropped,
+        ),
         ("polygate_tunnels", "gauge", "WebSockets and other tunnels that are open.", metrics.tunnels),
         (
             "polygate_tunnels_refused_total",

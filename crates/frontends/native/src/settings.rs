@@ -204,6 +204,7 @@ fn apply_limits(to: &mut plan::Limits, from: &raw::Limits) {
     set(&mut to.drain, from.drain.map(|size| size.0));
     set(&mut to.connections, from.connections);
     set(&mut to.handshakes, from.handshakes);
+    set(&mut to.interim_responses, from.interim_responses);
     set(&mut to.tunnels, from.tunnels);
 }
 

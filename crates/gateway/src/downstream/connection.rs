@@ -11,7 +11,7 @@ use http::Method;
 use polygate_http1::encode::{self, Encoder, ResponseOptions};
 use polygate_http1::{Framing, Origin, Outbox, RequestHead, RequestParser, WireError};
 use polygate_pipeline::{
-    Body, Client, Failure, Frame, Reason, Request, Response, Scheme, StatusCode, Upgrade, Version,
+    Body, Client, Failure, Frame, Interim, Reason, Request, Response, Scheme, StatusCode, Upgrade, Version,
 };
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
@@ -46,6 +46,7 @@ pub(super) async fn serve<S: Service>(stream: Transport, client: Client, common:
         parser: RequestParser::new(),
         deadline: Deadline::default(),
         outbox: Outbox::new(),
+        interim: Interim::default(),
         cut_short: false,
     };
     poll_fn(|cx| {
@@ -88,6 +89,8 @@ pub(super) struct Connection<S> {
     parser: RequestParser,
     deadline: Deadline,
     pub(super) outbox: Outbox,
+    /// Interim responses of the current exchange.
+    interim: Interim,
     /// A response broke off: what was sent must not look whole.
     pub(super) cut_short: bool,
 }
@@ -146,15 +149,24 @@ impl<S: Service> Connection<S> {
         let request = self.request(head);
         let upgrades = request.upgrade.is_some();
         let answered = {
-            let Self { common, state, deadline, .. } = self;
-            let mut call = pin!(common.service.call(request, self.client.clone()));
+            let Self { common, state, deadline, interim, .. } = self;
+            interim.begin(common.interim);
+            // RFC 9110 15.2: clients of version 1.0 know none.
+            let told = (version != Version::Http10).then(|| interim.clone());
+            let mut call = pin!(common.service.call(request, self.client.clone(), told));
             let body_pause = common.timeouts.body;
             poll_fn(|cx| {
                 state.borrow_mut().set_task(cx.waker());
-                if let Poll::Ready(answered) = call.as_mut().poll(cx) {
+                let polled = call.as_mut().poll(cx);
+                let mut state = state.borrow_mut();
+                while let Some((status, headers)) = interim.take() {
+                    if !state.put_interim(status, &headers) {
+                        interim.drop_one();
+                    }
+                }
+                if let Poll::Ready(answered) = polled {
                     return Poll::Ready(Some(answered));
                 }
-                let mut state = state.borrow_mut();
                 if state.poll_watch().is_ready() {
                     return Poll::Ready(None);
                 }
@@ -165,6 +177,10 @@ impl<S: Service> Connection<S> {
             })
             .await
         };
+        let dropped = self.interim.take_dropped();
+        if dropped > 0 {
+            self.common.metrics.with(|metrics| metrics.interim_dropped += dropped);
+        }
         // The client went away; with the call its exchange was dropped.
         let Some((response, finish)) = answered else { return false };
         if upgrades && response.status == StatusCode::SWITCHING_PROTOCOLS && response.body.is_tunnel() {
@@ -307,7 +323,7 @@ impl<S: Service> Connection<S> {
                 if state.poll_watch().is_ready() && !blocked {
                     return Poll::Ready(Err(closed()));
                 }
-                if let Some(since) = transfer.stalled()
+                if let Some(since) = transfer.stalled().or(state.interim_stalled())
                     && deadline.poll(since + timeouts.write, cx).is_ready()
                 {
                     return Poll::Ready(Err(Failure::new(Reason::WriteTimeout)));

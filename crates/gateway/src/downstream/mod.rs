@@ -39,6 +39,8 @@ struct Common<S> {
     limits: Limits,
     /// Unread bytes of a request's body that are drained so that the connection can be kept.
     drain: u64,
+    /// Interim responses that are sent of one exchange.
+    interim: usize,
     timeouts: Timeouts,
     /// TLS handshakes that may be under way.
     handshakes: usize,
@@ -73,6 +75,7 @@ impl Listener {
                 ..Limits::DEFAULT
             },
             drain: limits.drain.bytes(),
+            interim: limits.interim_responses,
             timeouts: settings.timeouts,
             handshakes: limits.handshakes,
             date: date::DateCache::default(),

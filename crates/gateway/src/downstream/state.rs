@@ -9,8 +9,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use polygate_http1::{Decoded, Decoder, Framing, Limits, Outbox, encode};
-use polygate_pipeline::{Failure, Frame, Reason};
+use http::{Method, StatusCode};
+use polygate_http1::encode::{self, ResponseOptions};
+use polygate_http1::{Decoded, Decoder, Framing, Limits, Outbox};
+use polygate_pipeline::{Failure, Frame, Headers, Reason, Version};
 use tokio::time::Instant;
 
 use super::transport::Transport;
@@ -47,8 +49,8 @@ pub(super) struct State {
     /// The client waits for `100 Continue`, and no part of a final response was sent.
     continue_owed: bool,
     interim: Outbox,
-    /// What was written of it may wait in the encryption still.
-    interim_waits: bool,
+    /// Since when it waits for room; what was written of it may wait in the encryption still.
+    interim_waits: Option<Instant>,
     /// Bytes of the body that were read.
     pub(super) received: u64,
 }
@@ -69,7 +71,7 @@ impl State {
             eof: false,
             continue_owed: false,
             interim: Outbox::new(),
-            interim_waits: false,
+            interim_waits: None,
             received: 0,
         }
     }
@@ -205,15 +207,42 @@ impl State {
         }
     }
 
-    /// Writes an interim response that is under way.
+    /// Puts an interim response behind those that are under way. False when the client has not taken those.
+    pub(super) fn put_interim(&mut self, status: StatusCode, headers: &Headers) -> bool {
+        if self.interim.is_full() {
+            // A connection that is broken shows on the next write.
+            let _ = self.poll_interim();
+            if self.interim.is_full() {
+                return false;
+            }
+        }
+        let options = ResponseOptions {
+            method: &Method::GET,
+            version: Version::Http11,
+            framing: Framing::Empty,
+            hidden_length: None,
+            keep_alive: true,
+            date: None,
+            upgrade: None,
+        };
+        encode::response_head(self.interim.end_mut(), status, headers, &options);
+        true
+    }
+
+    /// Since when interim responses wait for the client to take them.
+    pub(super) fn interim_stalled(&self) -> Option<Instant> {
+        self.interim_waits
+    }
+
+    /// Writes interim responses that are under way.
     pub(super) fn poll_interim(&mut self) -> Poll<io::Result<()>> {
-        if self.interim.is_empty() && !self.interim_waits {
+        if self.interim.is_empty() && self.interim_waits.is_none() {
             return Poll::Ready(Ok(()));
         }
         let task = self.task.clone();
         let polled =
             poll_write_all(&mut self.interim, &mut 0, &mut self.stream, &mut Context::from_waker(&task));
-        self.interim_waits = polled.is_pending();
+        self.interim_waits = polled.is_pending().then(|| self.interim_waits.unwrap_or_else(Instant::now));
         polled
     }
 }

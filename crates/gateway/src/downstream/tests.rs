@@ -5,11 +5,12 @@ use std::future::Future;
 
 use futures_util::future::LocalBoxFuture;
 use polygate_pipeline::{
-    Body, BodyStream, Bytes, Client, Failure, Frame, Known, Reason, Request, Response, StatusCode,
+    Body, BodyStream, Bytes, Client, Failure, Frame, Interim, Known, Reason, Request, Response, StatusCode,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+mod interim;
 mod tunnels;
 
 use super::*;
@@ -24,6 +25,8 @@ pub(super) struct Fake {
     ends: Ends,
     dropped: Rc<Cell<usize>>,
     introduced: bool,
+    /// Where interim responses of the newest exchange go.
+    interim: Rc<RefCell<Option<Interim>>>,
 }
 
 impl Fake {
@@ -33,7 +36,13 @@ impl Fake {
             let response = answer(request, client);
             Box::pin(async { response })
         });
-        Self { handler, ends: Ends::default(), dropped: Rc::default(), introduced: false }
+        Self {
+            handler,
+            ends: Ends::default(),
+            dropped: Rc::default(),
+            introduced: false,
+            interim: Rc::default(),
+        }
     }
 
     /// The same behind a proxy that says whose each connection is.
@@ -66,7 +75,8 @@ impl Service for Fake {
         self.introduced
     }
 
-    async fn call(&self, request: Request, client: Client) -> (Response, Recorder) {
+    async fn call(&self, request: Request, client: Client, interim: Option<Interim>) -> (Response, Recorder) {
+        self.interim.replace(interim);
         let mut guard = Guard(self.dropped.clone(), false);
         let response = (self.handler)(request, client).await;
         guard.1 = true;
@@ -87,6 +97,7 @@ struct Gate {
     ends: Ends,
     dropped: Rc<Cell<usize>>,
     metrics: WorkerMetrics,
+    interim: Rc<RefCell<Option<Interim>>>,
 }
 
 fn gate_with<F>(settings: Settings, handler: impl Fn(Request) -> F + 'static) -> Gate
@@ -98,9 +109,16 @@ where
     let (stop, metrics, ends) = (Stop::default(), WorkerMetrics::default(), Ends::default());
     let dropped = Rc::new(Cell::new(0));
     let handler: Handler = Rc::new(move |request, _| Box::pin(handler(request)));
-    let service = Fake { handler, ends: ends.clone(), dropped: dropped.clone(), introduced: false };
+    let interim: Rc<RefCell<Option<Interim>>> = Rc::default();
+    let service = Fake {
+        handler,
+        ends: ends.clone(),
+        dropped: dropped.clone(),
+        introduced: false,
+        interim: interim.clone(),
+    };
     Listener::spawn(listener, None, service, stop.clone(), metrics.clone(), &settings);
-    Gate { address, stop, ends, dropped, metrics }
+    Gate { address, stop, ends, dropped, metrics, interim }
 }
 
 fn gate<F>(handler: impl Fn(Request) -> F + 'static) -> Gate

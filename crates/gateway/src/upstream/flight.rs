@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Method;
 use polygate_http1::{Decoded, Decoder, Framing, Limits, ResponseHead, ResponseParser};
 use polygate_pipeline::{
-    Body, BodyStream, Failure, Frame, Known, Reason, Response, StatusCode, Tunnel, Upgrade, Version,
+    Body, BodyStream, Failure, Frame, Interim, Known, Reason, Response, StatusCode, Tunnel, Upgrade, Version,
 };
 use polygate_plan::Connection;
 use tokio::time::Instant;
@@ -17,8 +17,9 @@ use super::pool::Place;
 use super::stream::{Connected, is_alert};
 use crate::wire::{Broken, Transfer, take_whole};
 
-/// Interim responses that may come before the final one.
-const MAX_INTERIM: usize = 16;
+/// Interim responses that may come before the final one. A server that is busy for long sends one now and then; how
+/// many of them a client is sent is a setting.
+const MAX_INTERIM: usize = 1000;
 
 /// Where the request's body stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,18 +66,19 @@ impl Flight {
         Self { connected, transfer, upload, place, connection, parser, interim: 0, received: false, upgrade }
     }
 
-    /// Waits for the final response's head while the request is being sent. With `limit`, no longer than that in
-    /// all; without, no longer than `quiet` after the last sign of progress.
+    /// Waits for the final response's head while the request is being sent; others go to `interim`. With `limit`, no
+    /// longer than that in all; without, no longer than `quiet` after the last sign of progress.
     pub(super) async fn head(
         &mut self,
         method: &Method,
+        interim: Option<&Interim>,
         limit: Option<Duration>,
         quiet: Duration,
     ) -> Result<ResponseHead, NoHead> {
         let mut until = limit.map(|limit| Instant::now() + limit);
         let mut written = 0;
         let result = poll_fn(|cx| {
-            if let Poll::Ready(result) = self.poll_head(method, cx) {
+            if let Poll::Ready(result) = self.poll_head(method, interim, cx) {
                 return Poll::Ready(result);
             }
             if limit.is_none() && (until.is_none() || written != self.transfer.written()) {
@@ -99,6 +101,7 @@ impl Flight {
     fn poll_head(
         &mut self,
         method: &Method,
+        interim: Option<&Interim>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, (Failure, bool)>> {
         if let Err(failure) = self.poll_upload(cx) {
@@ -118,6 +121,10 @@ impl Flight {
                             let detail = format!("{} where no such response belongs", head.status);
                             let failure = Failure::new(Reason::UpstreamProtocol).detail(detail);
                             return Poll::Ready(Err((failure, false)));
+                        }
+                        // 100 is the answer to an expectation, and the client's is met by its own connection.
+                        if let Some(interim) = interim.filter(|_| head.status != StatusCode::CONTINUE) {
+                            interim.push(head.status, head.headers);
                         }
                         continue;
                     }

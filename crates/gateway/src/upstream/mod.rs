@@ -285,7 +285,8 @@ impl Inner {
             let transfer = Transfer::new(outbox, Encoder::new(framing), body);
             let (place, connection) = (way.place.clone(), way.connection.clone());
             let mut flight = Flight::new(connected, transfer, place, connection, request.upgrade.clone());
-            match flight.head(&request.method, way.limit, way.quiet).await {
+            let interim = way.exchange.and_then(Exchange::interim);
+            match flight.head(&request.method, interim, way.limit, way.quiet).await {
                 Ok(head) => return flight.response(head),
                 // The upstream closed a kept connection just as it was used again (RFC 9112 9.3.1): on a new one the
                 // request is not a repetition, or is harmless.

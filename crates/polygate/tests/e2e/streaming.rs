@@ -135,3 +135,37 @@ fn an_upload_reaches_the_upstream_while_it_is_sent() {
     client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     assert!(read_until(&mut client, "\r\n\r\n").starts_with("HTTP/1.1 204"));
 }
+
+#[test]
+fn early_hints_arrive_before_the_response_is_made() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let project = Project::new().file("modules/main.ts", MODULE).policy("pass", "pass", json!({})).forward(
+        "/hints",
+        &base,
+        &[],
+        &["pass"],
+    );
+    let gateway = project.run();
+    let mut client = TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(client, "POST /hints HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+        .unwrap();
+    // The gateway itself tells the client to go on, once its body is wanted.
+    assert_eq!(read_until(&mut client, "\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+    let (mut upstream, _) = listener.accept().unwrap();
+    upstream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = read_head(&mut upstream);
+    assert!(!head.contains("expect"), "{head}");
+    upstream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+    for number in ["1", "2"] {
+        let hint = format!("HTTP/1.1 103 Early Hints\r\nlink: </{number}>\r\n");
+        upstream.write_all(format!("{hint}connection: x\r\nx: hop\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!(read_until(&mut client, "\r\n\r\n"), format!("{hint}\r\n"));
+    }
+    client.write_all(b"ok").unwrap();
+    read_until(&mut upstream, "ok");
+    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone").unwrap();
+    let reply = read_until(&mut client, "done");
+    assert!(reply.starts_with("HTTP/1.1 200 OK\r\n") && reply.contains("x-passed: yes\r\n"), "{reply}");
+}

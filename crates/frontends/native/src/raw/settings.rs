@@ -117,6 +117,8 @@ pub(crate) struct Limits {
     pub(crate) connections: Option<usize>,
     /// TLS handshakes under way on one worker. Default 2000; beyond, closed at once.
     pub(crate) handshakes: Option<usize>,
+    /// Interim responses (1xx) of an upstream that a client is sent of one exchange. Default 16; beyond, dropped.
+    pub(crate) interim_responses: Option<usize>,
     /// WebSockets and other tunnels of one worker, those that are asked for included. Default 10000; beyond, 503.
     pub(crate) tunnels: Option<usize>,
 }

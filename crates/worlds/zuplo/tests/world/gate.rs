@@ -237,6 +237,7 @@ impl Gate {
             version: Version::Http11,
             xray: false,
             trace: None,
+            interim: None,
             services: self.services.clone(),
         });
         exchange.set_route(self.route.clone(), vec![(Arc::from("id"), "a b".to_owned())]);

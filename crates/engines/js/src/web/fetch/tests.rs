@@ -80,6 +80,7 @@ impl Rig {
             version: Version::Http11,
             xray: false,
             trace: None,
+            interim: None,
             services: self.services.clone(),
         })
     }

@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use crate::process::{cargo, program};
-use crate::{Outcome, root};
+use crate::process::{cargo, exists, program};
+use crate::{Outcome, root, setup};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -18,11 +18,24 @@ enum What {
         /// Only cases whose class or name holds this, or of the class with this number.
         filter: Option<String>,
     },
+    /// Have mutated streams of requests split by our parser, by h11 and by llhttp, and report where they differ.
+    Fuzz {
+        /// For how long.
+        #[arg(long, default_value_t = 1)]
+        minutes: u64,
+        /// Makes another run; the same number makes the same one again.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
+
+/// The other parser in Python, and the folder in `target` where it is installed.
+const H11: (&str, &str) = ("h11==0.16.0", "target/conformance-python");
 
 pub(crate) fn run(options: &Options) -> Outcome {
     match &options.what {
         What::Http1 { filter } => http1(filter.as_deref()),
+        What::Fuzz { minutes, seed } => fuzz(*minutes, *seed),
     }
 }
 
@@ -33,4 +46,25 @@ pub(crate) fn http1(filter: Option<&str>) -> Outcome {
     let mut arguments = vec!["suite", "--gateway", "target/debug/polygate"];
     arguments.extend(filter);
     program(built.join("conformance-http1"), &arguments).run()
+}
+
+/// Compares parsers. One that is not there is said and left out; it fails when none is.
+fn fuzz(minutes: u64, seed: u64) -> Outcome {
+    let (seconds, seed) = ((minutes * 60).to_string(), seed.to_string());
+    let mut arguments =
+        vec!["fuzz", "--oracles", "conformance/http1/oracles", "--seconds", &seconds, "--seed", &seed];
+    let (package, folder) = H11;
+    let python = root().join(folder).join("bin/python");
+    let python = python.to_string_lossy();
+    match setup::python(folder, package) {
+        Ok(()) => arguments.extend(["--python", &python]),
+        Err(why) => println!("left out h11: {why}"),
+    }
+    if exists("node") {
+        arguments.extend(["--node", "node"]);
+    } else {
+        println!("left out llhttp: node is not installed (Debian: apt-get install nodejs)");
+    }
+    cargo(&["build", "--quiet", "--package", "conformance-http1"]).run()?;
+    program(root().join("target/debug/conformance-http1"), &arguments).run()
 }

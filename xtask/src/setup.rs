@@ -19,6 +19,21 @@ pub(crate) fn npm(folder: &str) -> Result<(), String> {
     program("npm", &arguments).within(&folder).run()
 }
 
+/// Installs a Python package into a folder of its own, from the tree's root. The answer says why not, when it could not be.
+pub(crate) fn python(folder: &str, package: &str) -> Result<(), String> {
+    if !exists("python3") {
+        return Err("python3 is not installed (Debian: apt-get install python3 python3-venv)".to_owned());
+    }
+    let marker = crate::root().join(folder).join(package);
+    if marker.exists() {
+        return Ok(());
+    }
+    program("python3", &["-m", "venv", folder]).run()?;
+    let python = crate::root().join(folder).join("bin/python");
+    program(python, &["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]).run()?;
+    std::fs::write(&marker, "").map_err(|error| format!("{}: {error}", marker.display()))
+}
+
 /// Whether the installed packages are those of the lock file, with the development dependencies.
 fn is_installed(folder: &Path) -> bool {
     let manifest = std::fs::read_to_string(folder.join("package.json")).unwrap_or_default();

@@ -9,6 +9,7 @@
 mod case;
 mod cases;
 mod client;
+mod fuzz;
 mod gateway;
 mod message;
 mod paths;
@@ -17,8 +18,9 @@ mod upstream;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// HTTP/1.1 conformance. `cargo xtask conform` builds what this needs and runs it.
 #[derive(Parser)]
@@ -37,11 +39,39 @@ enum Task {
         /// Only cases whose class or name holds this, or of the class with this number.
         filter: Option<String>,
     },
+    /// Have mutated streams split by our parser and by others.
+    Fuzz(Fuzz),
+}
+
+#[derive(Args)]
+struct Fuzz {
+    /// A Python that has h11.
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// Node.js.
+    #[arg(long)]
+    node: Option<PathBuf>,
+    /// The folder with the other parsers' programs.
+    #[arg(long)]
+    oracles: PathBuf,
+    /// For how long.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Makes another run; the same number makes the same one again.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Suite { gateway, filter } => suite::run(&gateway, filter.as_deref()),
+        Task::Fuzz(options) => fuzz::run(&fuzz::Plan {
+            python: options.python.as_deref(),
+            node: options.node.as_deref(),
+            oracles: &options.oracles,
+            time: Duration::from_secs(options.seconds),
+            seed: options.seed,
+        }),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

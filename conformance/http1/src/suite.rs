@@ -115,7 +115,8 @@ fn project(upstream: SocketAddr) -> Project {
     add("/frames", &forward, &["frames"]);
     add("/{rest}", &forward, &[]);
     add("/", &forward, &[]);
-    project.settings = "[log]\naccess = \"off\"\nlevel = \"error\"\n".to_owned();
+    project.settings =
+        format!("[log]\naccess = \"off\"\nlevel = \"error\"\n[limits]\nbody = {}\n", cases::chunks::LARGEST);
     project
 }
 

@@ -339,6 +339,7 @@ mod tests {
     #[test]
     fn parameters_cannot_lead_out_of_a_path() {
         assert_eq!(built("http://up/orders/a b/\u{fc}").unwrap().path(), "/orders/a%20b/%C3%BC");
+        assert_eq!(built("http://up/orders/\u{fc}").unwrap().path(), "/orders/%C3%BC");
         assert_eq!(built("http://up/x?next=/../y").unwrap().search(), "?next=/../y");
         for url in ["http://up/orders/../admin", "http://up/orders/..", "http://up/a/%2e%2e/b"] {
             assert_eq!(built(url).unwrap_err().reason(), Reason::PathRefused, "{url}");

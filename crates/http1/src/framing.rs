@@ -21,10 +21,13 @@ pub enum Framing {
 /// The largest `Content-Length` taken: sums of lengths stay within 64 bits.
 const MAX_LENGTH: u64 = i64::MAX as u64;
 
+/// The most digits of a `Content-Length`: those of [`MAX_LENGTH`]. Parsers disagree about what is longer, be it zeros.
+const MAX_DIGITS: usize = 19;
+
 /// Reads one `Content-Length` value: digits alone. Signs, spaces, lists, hexadecimal and overflow are refused;
 /// leading zeros are not ambiguous and are taken.
 pub(crate) fn content_length(value: &[u8]) -> Result<u64, WireError> {
-    if value.is_empty() {
+    if value.is_empty() || value.len() > MAX_DIGITS {
         return Err(WireError::ContentLength);
     }
     value

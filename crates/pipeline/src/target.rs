@@ -52,7 +52,7 @@ pub enum InvalidTarget {
     /// Empty, or holds characters that do not belong there (also user information).
     #[error("the authority is not host[:port]")]
     Authority,
-    /// Does not start with `/`, or holds control characters, spaces or `#`.
+    /// Does not start with `/`, or holds control characters, spaces, `#` or anything beyond ASCII (RFC 3986 2).
     #[error("the path or query holds a character that must be percent-encoded")]
     Path,
 }
@@ -162,7 +162,7 @@ fn split_port(authority: &str) -> (&str, Option<u16>) {
 }
 
 fn check_path(path: &str) -> Result<(), InvalidTarget> {
-    let bad = |b: u8| b <= b' ' || b == 0x7f || b == b'#';
+    let bad = |b: u8| b <= b' ' || b >= 0x7f || b == b'#';
     if !(path.starts_with('/') || path == "*") || path.bytes().any(bad) {
         return Err(InvalidTarget::Path);
     }

@@ -2,6 +2,9 @@
 
 use super::{Case, chunked, post};
 
+/// The largest body that the gateway under test takes.
+pub(crate) const LARGEST: usize = 256 << 10;
+
 /// What the upstream receives of a chunked body with the one byte `Z`.
 const ONE: &str = "POST / HTTP/1.1\r\n~a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nZ\r\n0\r\n\r\n";
 
@@ -120,6 +123,13 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(Case::broken(29, name, chunked(&format!("1\r\nZ\r\n0\r\n{trailer}\r\n"))));
     }
     let long = chunked(&format!("1\r\nZ\r\n0\r\nX: {}\r\n\r\n", "y".repeat(16 << 10)));
+    let trailer = |length: usize| chunked(&format!("1\r\nZ\r\n0\r\nX: {}\r\n\r\n", "y".repeat(length - 7)));
+    for length in [(16 << 10) - 1, 16 << 10] {
+        cases.push(Case::served(29, &format!("{length} bytes"), trailer(length), &[200]));
+    }
+    let mut edge = Case::broken(29, "16 KiB and a byte", trailer((16 << 10) + 1));
+    edge.expect = crate::case::Expect::Broken(&[431]);
+    cases.push(edge);
     let mut long = Case::broken(29, "more than 16 KiB", long);
     long.expect = crate::case::Expect::Broken(&[431]);
     cases.push(long);
@@ -160,5 +170,13 @@ pub(super) fn cases() -> Vec<Case> {
         )
         .bodies(&["POST /"]),
     );
+    for (length, status) in [(LARGEST - 1, 200), (LARGEST, 200), (LARGEST + 1, 413)] {
+        let fixed = post(&format!("Content-Length: {length}\r\n"), &"b".repeat(length));
+        cases.push(Case::served(38, &format!("a length of {length}"), fixed, &[status]).may_end());
+        let half = length / 2;
+        let chunk = |length: usize| format!("{length:x}\r\n{}\r\n", "b".repeat(length));
+        let chunks = chunked(&[chunk(half), chunk(length - half), "0\r\n\r\n".to_owned()].concat());
+        cases.push(Case::served(38, &format!("chunks of {length}"), chunks, &[status]).may_end());
+    }
     cases
 }

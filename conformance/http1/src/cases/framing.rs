@@ -96,6 +96,8 @@ pub(super) fn cases() -> Vec<Case> {
         "99999999999999999999",
         "9223372036854775808",
         "00000000000000000000000000x",
+        "00000000000000000005",
+        "00000000000000000000000",
     ] {
         cases.push(Case::refused(6, value, post(&format!("Content-Length: {value}\r\n"), "hello")));
     }

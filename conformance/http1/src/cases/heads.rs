@@ -152,14 +152,18 @@ pub(super) fn cases() -> Vec<Case> {
         get(&format!("{seven}Y: {}\r\n", "w".repeat(rest)))
     };
     cases.extend([
+        Case::served(37, "a target of 8 KiB less a byte", uri((8 << 10) - 1), &[200]),
         Case::served(37, "a target of 8 KiB", uri(8 << 10), &[200]),
         Case::refused_with(37, "a target of 8 KiB and a byte", &[414], uri((8 << 10) + 1)),
         Case::refused_with(37, "a target of 60 KiB", &[414], uri(60 << 10)),
+        Case::served(37, "a field of 16 KiB less a byte", field((16 << 10) - 1), &[200]),
         Case::served(37, "a field of 16 KiB", field(16 << 10), &[200]),
         Case::refused_with(37, "a field of 16 KiB and a byte", &[431], field((16 << 10) + 1)),
+        Case::served(37, "127 fields", fields(127), &[200]),
         Case::served(37, "128 fields", fields(128), &[200]),
         Case::refused_with(37, "129 fields", &[431], fields(129)),
         Case::refused_with(37, "1000 fields", &[431], fields(1000)),
+        Case::served(37, "a head of 64 KiB less a byte", head((64 << 10) - 1), &[200]),
         Case::served(37, "a head of 64 KiB", head(64 << 10), &[200]),
         Case::refused_with(37, "a head of 64 KiB and a byte", &[431], head((64 << 10) + 1)),
         Case::refused_with(37, "a request line that never ends", &[414], vec![b'G'; 40 << 10]),

@@ -1,7 +1,7 @@
 //! The cases, by class. Classes 1 to 32 are ways in which gateways were attacked or confused; those above 32 hold
 //! what RFC 9110 and RFC 9112 say beside that.
 
-mod chunks;
+pub(crate) mod chunks;
 mod connections;
 mod framing;
 mod heads;
@@ -50,6 +50,7 @@ pub(crate) const CLASSES: &[&str] = &[
     "bodies as they should be",
     "responses of upstreams that are right",
     "limits of heads",
+    "limits of bodies",
     PATHS,
 ];
 

@@ -74,6 +74,8 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.extend([
         Case::refused(23, "bytes beyond ASCII in the target", b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n".as_slice()),
+        Case::refused(23, "letters beyond ASCII in the target", "GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        Case::refused(23, "a no-break space in the query", "GET /?\u{a0} HTTP/1.1\r\nHost: a\r\n\r\n"),
         Case::refused(23, "the beginning of TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice()),
         Case::refused(23, "a response", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
         Case::refused_with(23, "HTTP/1.2", &[400, 505], "GET / HTTP/1.2\r\nHost: a\r\n\r\n"),

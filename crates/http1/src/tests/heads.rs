@@ -28,6 +28,7 @@ fn refuses_ambiguous_framing() {
         ("Content-Length: 5 5\r\n", E::ContentLength),
         ("Content-Length: 18446744073709551621\r\n", E::ContentLength),
         ("Content-Length: 9223372036854775808\r\n", E::ContentLength),
+        ("Content-Length: 00000000000000000005\r\n", E::ContentLength),
         ("Transfer-Encoding: xchunked\r\n", E::TransferEncoding),
         ("Transfer-Encoding: chunked, identity\r\n", E::TransferEncoding),
         ("Transfer-Encoding: gzip, chunked\r\n", E::TransferEncoding),
@@ -52,6 +53,8 @@ fn refuses_ambiguous_framing() {
             Ok(()) => unreachable!("{fields:?} was taken"),
         }
     }
+    let head = request(with("Content-Length: 0000000000000000005\r\n").as_bytes()).unwrap().unwrap();
+    assert_eq!(head.framing, Framing::Length(5));
     let head = request(with("Content-Length: 05\r\n").as_bytes()).unwrap().unwrap();
     assert_eq!(head.framing, Framing::Length(5));
     let head = request(with("Transfer-Encoding: ChunKed\r\n").as_bytes()).unwrap().unwrap();
@@ -109,6 +112,8 @@ fn refuses_malformed_heads() {
         (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", E::Target),
         (b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", E::Target),
         (b"GET /a\xff HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
+        (b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n", E::Target),
+        (b"GET /?\xc2\xa0 HTTP/1.1\r\nHost: a\r\n\r\n", E::Target),
         (b"GET http://u@b/ HTTP/1.1\r\nHost: b\r\n\r\n", E::Target),
         (b"GET http://b/#x HTTP/1.1\r\nHost: b\r\n\r\n", E::Target),
         (b"GET ftp://b/ HTTP/1.1\r\nHost: b\r\n\r\n", E::Target),

@@ -1,0 +1,159 @@
+//! Differential fuzzing of framing: mutated streams of requests are split by our parser, by `h11` and by llhttp. Where two
+//! of them take a request, they must see the same one, with the same body, and the same requests behind it. Where we
+//! take what another refuses, it is a finding unless the difference is [`known`].
+//!
+//! What we take is also written as the gateway writes it to upstreams: of that, nothing may be refused or split in
+//! another way. The mutations are deterministic: a seed gives the same run again.
+
+mod known;
+mod mutate;
+mod oracle;
+mod ours;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use self::mutate::Mutator;
+use self::oracle::Oracle;
+use self::ours::{End, Split};
+use crate::cases;
+use crate::message::show;
+
+/// Longest stream that is mutated.
+const MOST: usize = 2048;
+/// So many findings of one kind are shown.
+const SHOWN: usize = 3;
+
+/// What to compare with, and for how long.
+pub(crate) struct Plan<'a> {
+    /// A Python that has `h11`.
+    pub(crate) python: Option<&'a Path>,
+    /// Node.js.
+    pub(crate) node: Option<&'a Path>,
+    /// Where the oracles' programs are.
+    pub(crate) oracles: &'a Path,
+    /// For how long.
+    pub(crate) time: Duration,
+    /// Of the mutations.
+    pub(crate) seed: u64,
+}
+
+/// Runs until the time is over. `Err` says what was found.
+pub(crate) fn run(plan: &Plan<'_>) -> Result<(), String> {
+    let mut oracles = Vec::new();
+    if let Some(python) = plan.python {
+        oracles.push(Oracle::start("h11", python, &[], &plan.oracles.join("split_h11.py"))?);
+    }
+    if let Some(node) = plan.node {
+        let script = plan.oracles.join("split_llhttp.js");
+        oracles.push(Oracle::start("llhttp", node, &["--no-deprecation"], &script)?);
+    }
+    if oracles.is_empty() {
+        return Err("neither h11 nor llhttp is there to compare with".to_owned());
+    }
+    let seeds: Vec<_> =
+        cases::all().into_iter().map(|case| case.send).filter(|bytes| bytes.len() <= MOST).collect();
+    let mut mutator = Mutator::new(seeds, plan.seed);
+    let mut fuzz = Fuzz { oracles, findings: BTreeMap::new(), agreed: 0, knowns: BTreeMap::new() };
+    let started = Instant::now();
+    let mut streams = 0u64;
+    while started.elapsed() < plan.time {
+        let stream = mutator.next(MOST);
+        fuzz.compare(&stream)?;
+        if !ours::splits_alike(&stream, mutator.random()) {
+            fuzz.found("ours: the answer depends on how the bytes were split", &stream, "");
+        }
+        streams += 1;
+    }
+    fuzz.report(streams, plan)
+}
+
+struct Fuzz {
+    oracles: Vec<Oracle>,
+    findings: BTreeMap<String, u64>,
+    /// Requests that we and an oracle saw alike.
+    agreed: u64,
+    knowns: BTreeMap<String, u64>,
+}
+
+impl Fuzz {
+    fn compare(&mut self, stream: &[u8]) -> Result<(), String> {
+        let ours = ours::split(stream);
+        let forwarded = ours.forwarded();
+        for at in 0..self.oracles.len() {
+            let name = self.oracles[at].name();
+            let theirs = self.oracles[at].split(stream)?;
+            self.judge(name, &ours, &theirs, stream);
+            if let Some((bytes, count)) = &forwarded {
+                let theirs = self.oracles[at].split(bytes)?;
+                let alike = theirs.messages.len() == *count
+                    && ours
+                        .messages
+                        .iter()
+                        .filter(|m| m.is_forwarded())
+                        .zip(&theirs.messages)
+                        .all(|(a, b)| a.method == b.method && a.path() == b.target && a.body == b.body);
+                if !alike {
+                    let why = format!("{:?} {}; written as {}", theirs.end, theirs.why, show(bytes));
+                    self.found(&format!("{name}: what is forwarded is read in another way"), stream, &why);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, name: &str, ours: &Split, theirs: &Split, stream: &[u8]) {
+        let both = ours.messages.len().min(theirs.messages.len());
+        for (mine, other) in ours.messages.iter().zip(&theirs.messages) {
+            if !mine.is_like(other) {
+                self.found(&format!("{name}: another request"), stream, &format!("{mine:?} and {other:?}"));
+                return;
+            }
+        }
+        self.agreed += both as u64;
+        let more_here = ours.messages.len() > both;
+        let more_there = theirs.messages.len() > both;
+        let kind = match (more_here, theirs.end, more_there, ours.end) {
+            (true, End::Error, ..) => "taken here, refused there",
+            (true, End::Closed, ..) => "goes on here, closed there",
+            (true, ..) => "whole here, not whole there",
+            (_, _, true, End::Clean | End::More) => "whole there, not whole here",
+            _ => return,
+        };
+        let before = both.checked_sub(1).and_then(|last| ours.messages.get(last));
+        let place = known::Place { before, beyond: ours.messages.get(both), theirs };
+        if let Some(reason) = known::reason(name, &place) {
+            *self.knowns.entry(format!("{name}: {reason}")).or_default() += 1;
+            return;
+        }
+        self.found(&format!("{name}: {kind}: {}", theirs.why), stream, &format!("after {both} requests"));
+    }
+
+    fn found(&mut self, kind: &str, stream: &[u8], why: &str) {
+        let count = self.findings.entry(kind.to_owned()).or_default();
+        *count += 1;
+        if *count <= SHOWN as u64 {
+            println!("FOUND {kind}\n  {why}\n  in {}", show(stream));
+        }
+    }
+
+    fn report(&self, streams: u64, plan: &Plan<'_>) -> Result<(), String> {
+        println!(
+            "{streams} streams in {:?}, seed {}; {} requests were seen alike by us and another parser",
+            plan.time, plan.seed, self.agreed
+        );
+        println!("taken here and refused there for reasons that are known:");
+        for (reason, count) in &self.knowns {
+            println!("{count:>9}  {reason}");
+        }
+        if self.findings.is_empty() {
+            println!("no findings");
+            return Ok(());
+        }
+        for (kind, count) in &self.findings {
+            println!("{count:>9}  FOUND {kind}");
+        }
+        Err(format!("{} kinds of findings", self.findings.len()))
+    }
+}

@@ -5,6 +5,7 @@
 mod balancing;
 mod budgets;
 mod compression;
+mod events;
 mod examples;
 mod harness;
 mod logs;

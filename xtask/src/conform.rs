@@ -1,5 +1,7 @@
 //! `cargo xtask conform`: conformance of the built program, seen from outside.
 
+mod websocket;
+
 use clap::{Args, Subcommand};
 
 use crate::process::{cargo, exists, program};
@@ -27,6 +29,8 @@ enum What {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Run Autobahn's cases against a WebSocket server, directly and through the gateway, and compare the verdicts.
+    Websocket(websocket::Options),
 }
 
 /// The other parser in Python, and the folder in `target` where it is installed.
@@ -36,6 +40,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     match &options.what {
         What::Http1 { filter } => http1(filter.as_deref()),
         What::Fuzz { minutes, seed } => fuzz(*minutes, *seed),
+        What::Websocket(options) => websocket::run(options),
     }
 }
 

@@ -15,8 +15,8 @@ use serde_json::Value;
 use crate::harness::{Gateway, PATIENCE, Project, skip};
 
 /// An authority, and a project that serves with certificates of its own.
-struct House {
-    project: Project,
+pub(crate) struct House {
+    pub(crate) project: Project,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
 }
 
@@ -26,7 +26,7 @@ const MODULE: &str = "export async function answer(request: Request): Promise<Re
 
 impl House {
     /// With one certificate for each list of names, `certs/0.pem` and so on; `more` goes into `[tls]`.
-    fn new(certificates: &[&[&str]], more: &str) -> Self {
+    pub(crate) fn new(certificates: &[&[&str]], more: &str) -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -76,7 +76,7 @@ impl House {
 }
 
 /// Where it listens for TLS.
-fn port(gateway: &Gateway) -> String {
+pub(crate) fn port(gateway: &Gateway) -> String {
     let address = gateway.admin("/status")["tls"]["address"].as_str().unwrap().to_owned();
     address.rsplit_once(':').unwrap().1.to_owned()
 }

@@ -1,13 +1,16 @@
 //! WebSockets and other tunnels through the whole gateway, byte by byte.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, PATIENCE, Project};
+use crate::harness::{Gateway, PATIENCE, Project, skip};
+use crate::tls::{self, House};
 
 const MODULE: &str = r#"
 export async function stamp(request: Request) {
@@ -257,4 +260,110 @@ fn a_stop_waits_for_websockets_and_says_goodbye() {
     let line = line(&gateway, "/plain");
     assert_eq!((&line["reason"], &line["sent"]), (&json!("stopping"), &json!(8)), "{line}");
     gateway.await_output("1 exchange");
+}
+
+/// A program that plays the upstream and is ended with the test; it prints its port first.
+struct Server(Child, u16);
+
+impl Server {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self(child, line.trim().parse().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn succeeds(command: &mut Command, gateway: &Gateway) {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{}", gateway.output());
+}
+
+/// Forwards everything to a server on that port, over TLS as well.
+fn house(server: u16) -> House {
+    let mut house = House::new(&[&["localhost"]], "");
+    house.project = house
+        .project
+        .file("modules/main.ts", &[MODULE, "export function answer() { return new Response(); }"].concat())
+        .policy("stamp", "stamp", json!({}))
+        .policy("out", "out", json!({}))
+        .forward("/socket", &format!("http://127.0.0.1:{server}"), &["stamp"], &["out"]);
+    house
+}
+
+#[test]
+fn a_client_and_a_server_of_node_understand_each_other() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages");
+    if Command::new("node").arg("--version").output().is_err() || !folder.join("node_modules/ws").exists() {
+        let why = "node or the npm package ws is not installed (run `cargo xtask test`)";
+        return skip("websocket::a_client_and_a_server_of_node_understand_each_other", why);
+    }
+    let node = |arguments: &[&str]| {
+        let mut command = Command::new("node");
+        command.arg(folder.join("websocket.mjs")).args(arguments);
+        command
+    };
+    let server = Server::start(&mut node(&["server"]));
+    let house = house(server.1);
+    let gateway = house.project.run();
+    for url in [
+        format!("ws://127.0.0.1:{}/socket", gateway.port()),
+        format!("wss://localhost:{}/socket", tls::port(&gateway)),
+    ] {
+        succeeds(&mut node(&["client", &url]), &gateway);
+    }
+    gateway.wait(
+        || gateway.admin_text("/metrics").contains("polygate_tunnels 0\n").then_some(()),
+        "all to close",
+    );
+}
+
+const PYTHON: &str = r#"
+import asyncio, sys, websockets
+async def echo(socket):
+    try:
+        async for message in socket:
+            await socket.send(message)
+    except websockets.ConnectionClosed:
+        pass
+async def serve():
+    async with websockets.serve(echo, "127.0.0.1", 0, max_size=None) as server:
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await asyncio.Future()
+async def talk(url):
+    async with websockets.connect(url, max_size=None) as socket:
+        for message in ["", "h\u00e9llo", b"\x00" * 70000, b"x" * (1 << 20)]:
+            await socket.send(message)
+            assert await socket.recv() == message
+        await (await socket.ping())
+        await socket.close(code=4002, reason="enough")
+        assert (socket.close_code, socket.close_reason) == (4002, "enough")
+asyncio.run(serve() if sys.argv[1] == "server" else talk(sys.argv[2]))
+"#;
+
+#[test]
+fn a_client_and_a_server_of_python_understand_each_other() {
+    let python = |arguments: &[&str]| {
+        let mut command = Command::new("python3");
+        command.args(["-c", PYTHON]).args(arguments);
+        command
+    };
+    let known = Command::new("python3").args(["-c", "import websockets"]).output();
+    if !known.is_ok_and(|output| output.status.success()) {
+        let why = "Python's package websockets is not installed (pip install websockets)";
+        return skip("websocket::a_client_and_a_server_of_python_understand_each_other", why);
+    }
+    let server = Server::start(&mut python(&["server"]));
+    let house = house(server.1);
+    let gateway = house.project.run();
+    succeeds(&mut python(&["client", &format!("ws://127.0.0.1:{}/socket", gateway.port())]), &gateway);
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask soak`: binary upgrades and edits under load, and memory over many reloads.
 
+mod streams;
 mod upgrades;
 
 use std::fs;
@@ -15,7 +16,8 @@ use crate::{Outcome, root, setup};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Binary upgrades that are made while `wrk` and `curl` put load on the gateway; 0 leaves the part out.
+    /// Binary upgrades that are made while `wrk`, `curl`, WebSockets and streams of events put load on the gateway; 0
+    /// leaves the part out.
     #[arg(long, default_value_t = 5)]
     upgrades: usize,
     /// Reloads that are made between the upgrades, under the same load.
@@ -34,6 +36,8 @@ pub(crate) struct Options {
 
 const PORT: u16 = 18_095;
 const ADMIN: u16 = 18_096;
+/// Further settings. WebSockets outlive every stop, so that each takes as long as it may.
+const SETTINGS: &str = "[log]\naccess = \"errors\"\n\n[timeouts]\ndrain = \"3s\"\n";
 /// How much resident memory may grow from the 10th reload to the last.
 const ALLOWED_GROWTH: f64 = 1.05;
 
@@ -60,10 +64,11 @@ pub(crate) fn run(options: &Options) -> Outcome {
     // Another port than the example's own, which may run beside us.
     let text = text
         .replace("9010", "19010")
-        .replace("[upstreams.orders]", "[log]\naccess = \"errors\"\n\n[upstreams.orders]");
+        .replace("[upstreams.orders]", &format!("{SETTINGS}\n[upstreams.orders]"));
     fs::write(&settings, text).map_err(|error| error.to_string())?;
 
     if options.upgrades > 0 {
+        streams::upstream(&project).map_err(|error| format!("target/soak: {error}"))?;
         upgrades::run(&binary, &project, options.upgrades, options.upgrade_reloads)?;
     }
     if options.edits == 0 && options.reloads == 0 {

@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{ADMIN, PORT, edit, get, ready};
+use super::{ADMIN, PORT, edit, get, ready, streams};
 use crate::Outcome;
 use crate::process::program;
 
 /// Seconds of load before the first change and after the last one.
 const MARGIN: u64 = 2;
-/// Seconds that one change may take on average.
+/// Seconds that one reload may take on average, and one upgrade beyond the time that the old process drains.
 const EACH: u64 = 1;
+/// Seconds that an old process drains, because it has WebSockets.
+const DRAINS: u64 = 4;
 
-/// Upgrades `upgrades` times, and reloads `reloads` times in between, while `wrk` keeps connections and `curl` opens new
-/// ones.
+/// Upgrades `upgrades` times, and reloads `reloads` times in between, while `wrk` keeps connections, `curl` opens new ones,
+/// and others outlive many changes.
 pub(super) fn run(binary: &Path, project: &Path, upgrades: usize, reloads: usize) -> Outcome {
     let socket = project.join("upgrade.sock");
     let (listen, admin) = (format!("127.0.0.1:{PORT}"), format!("127.0.0.1:{ADMIN}"));
@@ -27,9 +29,10 @@ pub(super) fn run(binary: &Path, project: &Path, upgrades: usize, reloads: usize
     ready()?;
     // `run` starts no echo service: what is asked for is answered by the gateway itself.
     let url = format!("http://127.0.0.1:{PORT}/hello/Ada");
-    let seconds = (upgrades as u64 + reloads as u64) * EACH + 2 * MARGIN;
+    let seconds = upgrades as u64 * (EACH + DRAINS) + reloads as u64 * EACH + 2 * MARGIN;
     let over = AtomicBool::new(false);
     let (asked, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let streaming = streams::Counts::default();
     let output = std::thread::scope(|scope| {
         let load = scope
             .spawn(|| program("wrk", &["-t1", "-c16", &format!("-d{seconds}s"), "--latency", &url]).output());
@@ -54,6 +57,7 @@ pub(super) fn run(binary: &Path, project: &Path, upgrades: usize, reloads: usize
                 }
             });
         }
+        streams::load(scope, &over, &streaming);
         let changed = change(binary, project, &socket, upgrades, reloads);
         // `wrk` ends by the clock; the load on new connections lasts as long.
         let output = load.join().map_err(|_| "the load generator's thread failed".to_owned());
@@ -74,6 +78,7 @@ pub(super) fn run(binary: &Path, project: &Path, upgrades: usize, reloads: usize
     if output.contains("Non-2xx") || output.contains("Socket errors") || failed > 0 || asked == 0 {
         return Err("requests failed during upgrades and reloads".to_owned());
     }
+    streaming.conclude()?;
     stopped
 }
 

@@ -124,7 +124,8 @@ impl Split {
         for message in self.messages.iter().filter(|message| message.is_forwarded()) {
             let own = message.own.as_ref()?;
             let framing = own.head.framing;
-            encode::request_head(outbox.end_mut(), &own.head.method, &own.target, &own.head.headers, framing);
+            let (method, headers) = (&own.head.method, &own.head.headers);
+            encode::request_head(outbox.end_mut(), method, &own.target, headers, framing, None);
             let mut encoder = Encoder::new(framing);
             // What is encoded has the length that its framing promised.
             encoder.data(&mut outbox, message.body.clone().into()).ok()?;

@@ -1,7 +1,8 @@
 //! Control: where a gateway's configuration comes from, what becomes of its changes, and what its owner sees of it.
 //!
 //! `source` finds the project, `build` makes a deployment of it (load, compile, try), `serve` starts the gateway and
-//! swaps in what changes, `watch` hears of changes, `certificates` of those in files of certificates, `journal` writes what happens, `admin` answers questions.
+//! swaps in what changes, `watch` hears of changes, `certificates` of those in files of certificates, `overload` looks after
+//! memory and descriptors, `journal` writes what happens, `admin` answers questions.
 //! `report` and `explain` show a project's problems and a request's way to people and machines.
 
 mod admin;
@@ -14,6 +15,7 @@ mod explain;
 mod http;
 mod journal;
 mod level;
+mod overload;
 mod packages;
 mod paint;
 mod report;

@@ -34,7 +34,7 @@ use crate::trace::Trace;
 use crate::watch::{Notice, Watcher};
 
 use crate::upgrade::Predecessor;
-use crate::{admin, descriptors, echo, packages, signals, systemd, telemetry, upgrade};
+use crate::{admin, descriptors, echo, overload, packages, signals, systemd, telemetry, upgrade};
 
 /// One of so many exchanges is X-rayed in `run` unless settings say otherwise.
 const XRAY_SAMPLE: u32 = 100;
@@ -56,6 +56,8 @@ pub struct ServeOptions {
     pub paint: Paint,
     /// The program's version.
     pub version: &'static str,
+    /// Has the allocator give freed memory back to the system; called on a thread of its own when memory runs out.
+    pub give_back: fn(),
 }
 
 /// Runs a gateway until it is told to stop.
@@ -65,12 +67,13 @@ pub struct ServeOptions {
 pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     descriptors::raise();
     let (commands, inbox) = channel();
-    let ServeOptions { mode, source, overrides, worlds, paint, version } = options;
+    let ServeOptions { mode, source, overrides, worlds, paint, version, give_back } = options;
     let state = State::new(version, mode, source.name(), source.root.clone(), commands.clone());
     let output = Arc::new(Output::stdout());
     let state = Arc::new(state);
     let inherited = Inherited::new(systemd::sockets());
     signals::start(state.clone(), output.clone()).map_err(ServeError::thread)?;
+    overload::start(state.clone(), give_back).map_err(ServeError::thread)?;
     // Watching begins before reading, so that no change falls between the two.
     let watched = (mode == Mode::Dev).then(|| {
         Watcher::start(&source.root, move |notice| {

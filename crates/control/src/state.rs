@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::journal::{Output, Voice};
 use crate::level::Levels;
+use crate::overload::Report;
 use crate::telemetry::Counts;
 use crate::upgrade::STOPPING;
 
@@ -151,6 +152,8 @@ pub(crate) struct State {
     /// True when the admin API is to accept no more.
     admin_left: watch::Sender<bool>,
     voice: Mutex<Option<Voice>>,
+    /// Until the first look.
+    overload: Mutex<Option<Report>>,
     /// The access log's file.
     access_file: Mutex<Option<Arc<Output>>>,
 }
@@ -204,6 +207,7 @@ impl State {
             admin: Mutex::default(),
             admin_left: watch::Sender::default(),
             voice: Mutex::default(),
+            overload: Mutex::default(),
             access_file: Mutex::default(),
         }
     }
@@ -230,6 +234,16 @@ impl State {
         if let Some(voice) = voice {
             voice.say(level, message);
         }
+    }
+
+    /// Notes how hard the process is pressed.
+    pub(crate) fn set_overload(&self, report: Report) {
+        *self.overload.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+    }
+
+    /// How hard the process is pressed; `None` as long as nobody has looked.
+    pub(crate) fn overload(&self) -> Option<Report> {
+        self.overload.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes the access log's file.

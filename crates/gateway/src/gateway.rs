@@ -2,22 +2,24 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use polygate_pipeline::Diagnostic;
+use tokio::sync::watch;
 
 use crate::deployment::Deployment;
 use crate::events::{Event, Events, LogThreshold};
 use crate::listen::{self, Bound, Inherited};
 use crate::metrics::{Metrics, WorkerMetrics};
+use crate::overload::{Level, Overload, Pulse, Strain};
 use crate::record::ExchangeRecord;
 use crate::tls::{Acceptor, Clients, ClientsKeeper, Keeper, Refreshed, TlsStatus, UpstreamTlsStatus};
 use crate::traces::{TraceRecord, Tracing};
 use crate::upstream::{Lookout, Roll, UpstreamReport, Watching, report};
-use crate::worker::{Command, Worker};
+use crate::worker::{Command, Ping, Worker};
 
 /// How a gateway is started, beyond its first deployment.
 #[derive(Debug, Clone)]
@@ -55,6 +57,7 @@ pub struct Gateway {
     /// A handle to each listening socket, until the gateway stops.
     sockets: Mutex<Vec<(&'static str, TcpListener)>>,
     events: Events,
+    overload: watch::Sender<Overload>,
     lookout: Lookout,
     /// What runs, with its upstreams' views.
     running: Mutex<Option<Running>>,
@@ -69,7 +72,8 @@ type Running = (Arc<Deployment>, Arc<[Watching]>);
 
 struct Handle {
     commands: tokio::sync::mpsc::UnboundedSender<Command>,
-    pings: tokio::sync::mpsc::UnboundedSender<Sender<()>>,
+    pings: tokio::sync::mpsc::UnboundedSender<Ping>,
+    pulse: Mutex<Pulse>,
     metrics: WorkerMetrics,
     roll: Roll,
     /// Until it is joined.
@@ -115,6 +119,7 @@ impl Gateway {
             Some(_) => events.with_traces(),
             None => (events, None),
         };
+        let (overload, told) = watch::channel(Overload::default());
         let mut workers = Vec::with_capacity(count);
         for (number, listeners) in listeners.into_iter().enumerate() {
             let metrics = WorkerMetrics::default();
@@ -126,6 +131,7 @@ impl Gateway {
                 listeners,
                 tls_listeners: tls_listeners.pop().unwrap_or_default(),
                 pings: pinged,
+                overload: told.clone(),
                 events: events.clone(),
                 metrics: metrics.clone(),
                 xray_sample: options.xray_sample,
@@ -137,7 +143,8 @@ impl Gateway {
                 .name(format!("worker-{number}"))
                 .spawn(move || worker.run(receiver))
                 .map_err(StartError::Worker)?;
-            workers.push(Handle { commands, pings, metrics, roll, thread: Mutex::new(Some(thread)) });
+            let (pulse, thread) = (Mutex::default(), Mutex::new(Some(thread)));
+            workers.push(Handle { commands, pings, pulse, metrics, roll, thread });
         }
         let (tls, sockets, receiver) = (Keeper::default(), Mutex::new(sockets), Mutex::new(Some(receiver)));
         let (lookout, running, clients) = Default::default();
@@ -150,6 +157,7 @@ impl Gateway {
             clients,
             sockets,
             events,
+            overload,
             lookout,
             running,
             receiver,
@@ -317,12 +325,34 @@ impl Gateway {
         let end = Instant::now() + patience;
         let (reply, answers) = std::sync::mpsc::channel();
         for worker in &self.workers {
-            if worker.pings.send(reply.clone()).is_err() {
+            if worker.pings.send(Ping::Turns(reply.clone())).is_err() {
                 return false;
             }
         }
         let answered = || answers.recv_timeout(end.saturating_duration_since(Instant::now()));
         self.workers.iter().all(|_| answered().is_ok())
+    }
+
+    /// How busy the workers are. Asked again and again, it tells how late their event loops were since.
+    pub fn strain(&self) -> Strain {
+        let mut strain = Strain::default();
+        for worker in &self.workers {
+            let mut pulse = worker.pulse.lock().unwrap_or_else(PoisonError::into_inner);
+            // A worker that has ended is not late.
+            let lag = pulse.take(|reply| drop(worker.pings.send(Ping::Lag(reply))));
+            strain.lag = strain.lag.max(lag);
+            strain.exchanges = strain.exchanges.max(worker.metrics.running());
+        }
+        strain
+    }
+
+    /// Tells the workers how hard the process is pressed. While it is, they close further idle connections each time.
+    pub fn press(&self, overload: Overload) {
+        self.overload.send_if_modified(|told| {
+            let changed = *told != overload || overload.level > Level::Calm;
+            *told = overload;
+            changed
+        });
     }
 
     /// Stops: accepts no more connections, lets running exchanges finish for as long as `grace`, and closes the rest.

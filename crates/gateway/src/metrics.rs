@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use polygate_pipeline::{Reason, StepRecord, Verdict};
 
+use crate::overload::Cause;
 use crate::record::ExchangeRecord;
 
 /// Routes and policies beyond this many get the label `other`: labels must not grow without bound over reloads.
@@ -115,6 +116,12 @@ pub struct Metrics {
     pub accepted: u64,
     /// Connections that were refused because a worker had too many.
     pub refused: u64,
+    /// Idle connections that were closed because of overload.
+    pub reaped: u64,
+    /// Connections that could not be accepted: no descriptors left, mostly.
+    pub accept_errors: u64,
+    /// Exchanges that were answered with 503 because of overload, by the number of [`Cause::ALL`].
+    pub shed: [u64; Cause::ALL.len()],
     /// Connections that were closed because a trusted proxy did not begin them with a good PROXY header in time.
     pub proxy_headers_refused: u64,
     /// TLS handshakes with clients.
@@ -156,6 +163,11 @@ impl Metrics {
         self.connections += other.connections;
         self.accepted += other.accepted;
         self.refused += other.refused;
+        self.reaped += other.reaped;
+        self.accept_errors += other.accept_errors;
+        for (mine, theirs) in self.shed.iter_mut().zip(other.shed) {
+            *mine += theirs;
+        }
         self.proxy_headers_refused += other.proxy_headers_refused;
         self.handshakes.add(&other.handshakes);
         self.running += other.running;
@@ -233,6 +245,11 @@ impl WorkerMetrics {
             kept.exchanges.pop_front();
         }
         kept.exchanges.push_back(record);
+    }
+
+    /// Exchanges that run now.
+    pub(crate) fn running(&self) -> u64 {
+        self.lock().metrics.running
     }
 
     /// A copy of the counts.

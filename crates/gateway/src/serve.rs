@@ -19,6 +19,7 @@ use crate::events::{Event, Events};
 use crate::forwarded;
 use crate::live::Live;
 use crate::metrics::WorkerMetrics;
+use crate::overload::{Cause, Valve};
 use crate::problem::problem;
 use crate::record::ExchangeRecord;
 use crate::service::{End, Finish, Refusal, Service};
@@ -37,6 +38,9 @@ struct Inner {
     xray_sample: u32,
     xray_turn: Cell<u32>,
     tracing: Option<Tracing>,
+    valve: Valve,
+    /// Exchanges that run now.
+    running: Cell<usize>,
     random: RefCell<fastrand::Rng>,
     seats: Seats,
     /// Why exchanges that are dropped from now on end.
@@ -54,6 +58,7 @@ impl Server {
         metrics: WorkerMetrics,
         xray_sample: u32,
         tracing: Option<Tracing>,
+        valve: Valve,
     ) -> Self {
         Self(Rc::new(Inner {
             worker,
@@ -63,6 +68,8 @@ impl Server {
             xray_sample,
             xray_turn: Cell::default(),
             tracing,
+            valve,
+            running: Cell::new(0),
             random: RefCell::new(fastrand::Rng::new()),
             seats: Seats::default(),
             dropped_for: Cell::new(Reason::ClientClosed),
@@ -103,6 +110,7 @@ impl Server {
             services: live.services.clone(),
         });
         self.0.metrics.with(|metrics| metrics.running += 1);
+        self.0.running.set(self.0.running.get() + 1);
         Track {
             server: self.clone(),
             live: live.clone(),
@@ -113,6 +121,15 @@ impl Server {
             captured: None,
             seat: None,
         }
+    }
+
+    /// Why the exchange that has just begun is not to go on, if it is not.
+    fn sheds(&self, live: &Live) -> Option<Failure> {
+        let most = live.deployment.plan().settings.limits.exchanges;
+        let full = self.0.running.get() > most;
+        let cause = self.0.valve.sheds().or(full.then_some(Cause::Exchanges))?;
+        self.0.metrics.with(|metrics| metrics.shed[cause as usize] += 1);
+        Some(Failure::new(Reason::Overloaded).detail(cause.as_str()))
     }
 
     fn new_id(&self) -> RequestId {
@@ -216,6 +233,10 @@ impl Service for Server {
         listen.proxy_protocol && listen.trusted_proxies.contain(peer)
     }
 
+    fn valve(&self) -> &Valve {
+        &self.0.valve
+    }
+
     async fn call(
         &self,
         mut request: Request,
@@ -252,7 +273,11 @@ impl Service for Server {
         track.captured = live.access.request(&request);
         let compression = live.deployment.plan().settings.compression.as_ref();
         let accepted = compression.and_then(|settings| compress::accepted(settings, &request));
-        let mut response = match self.answer(&live, &mut track, request).await {
+        let answered = match self.sheds(&live) {
+            None => self.answer(&live, &mut track, request).await,
+            Some(failure) => Err(failure),
+        };
+        let mut response = match answered {
             Ok(response) => response,
             Err(failure) => track.fail(&failure),
         };
@@ -315,6 +340,14 @@ impl Track {
     /// The response to a failure; operators are told what the client is not.
     fn fail(&self, failure: &Failure) -> Response {
         self.exchange.fail(failure);
+        if failure.reason() == Reason::Overloaded {
+            // The log has a line for each change of the level; one for each exchange would be a load of its own.
+            let mut response = problem(failure, self.exchange.id(), self.exchange.target().path());
+            let after = self.live.deployment.plan().settings.overload.retry_after.as_secs();
+            // The name is constant, the value a number.
+            let _ = response.headers.set("retry-after", after.to_string().as_bytes());
+            return response;
+        }
         if !failure.detail_text().is_empty() || failure.status().is_server_error() {
             let level = if failure.status().is_server_error() { LogLevel::Error } else { LogLevel::Info };
             self.exchange.log(level, failure.policy_name(), failure.to_string());
@@ -336,6 +369,7 @@ impl Track {
         let duration = exchange.started().elapsed();
         let label = self.route.map(|route| &self.live.routes[route].info.label);
         inner.metrics.with(|metrics| metrics.running = metrics.running.saturating_sub(1));
+        inner.running.set(inner.running.get().saturating_sub(1));
         inner.metrics.exchange(
             label.unwrap_or(&inner.unrouted),
             self.status,

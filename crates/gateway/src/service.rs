@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use polygate_pipeline::{Client, Failure, Interim, Method, Request, Response, Target};
 
+use crate::overload::Valve;
+
 /// Answers the requests of connections.
 pub(crate) trait Service: 'static {
     /// Told how the exchange went. Dropped unused, it counts as a client that went away.
@@ -11,6 +13,9 @@ pub(crate) trait Service: 'static {
 
     /// Whether a connection of `peer` begins with a header of the PROXY protocol.
     fn is_introduced(&self, peer: IpAddr) -> bool;
+
+    /// What the worker is told of overload.
+    fn valve(&self) -> &Valve;
 
     /// Answers a request. Does not fail: a failure is an error response already. Dropping the future means that the
     /// client went away. Interim responses are put into `interim` by then; without it the client is sent none.

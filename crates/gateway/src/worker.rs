@@ -3,18 +3,19 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use polygate_pipeline::{Diagnostic, Services};
 use polygate_plan::Settings;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::deployment::Deployment;
 use crate::downstream::{Listener, Secure, Stop};
 use crate::events::Events;
 use crate::live::Live;
 use crate::metrics::WorkerMetrics;
+use crate::overload::{Overload, Valve};
 use crate::serve::Server;
 use crate::tls::{Acceptor, Clients};
 use crate::traces::Tracing;
@@ -37,6 +38,14 @@ pub(crate) enum Command {
     Stop(Duration),
 }
 
+/// What a worker is asked, to show that its event loop turns.
+pub(crate) enum Ping {
+    /// Answered at once.
+    Turns(Sender<()>),
+    /// Answered, with the time, behind all that waits for its turn now.
+    Lag(Sender<Instant>),
+}
+
 /// What a worker's thread is started with.
 pub(crate) struct Worker {
     pub(crate) number: usize,
@@ -44,8 +53,10 @@ pub(crate) struct Worker {
     pub(crate) listeners: Vec<TcpListener>,
     /// Those for TLS.
     pub(crate) tls_listeners: Vec<TcpListener>,
-    /// Each is answered at once, to show that the event loop turns; commands may take their time.
-    pub(crate) pings: UnboundedReceiver<Sender<()>>,
+    /// Apart from commands, which may take their time.
+    pub(crate) pings: UnboundedReceiver<Ping>,
+    /// How hard the process is pressed.
+    pub(crate) overload: watch::Receiver<Overload>,
     pub(crate) events: Events,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) xray_sample: u32,
@@ -87,11 +98,23 @@ impl Worker {
         let mut secure: Option<Secure> = None;
         let mut pings = self.pings;
         tokio::task::spawn_local(async move {
-            while let Some(reply) = pings.recv().await {
+            while let Some(ping) = pings.recv().await {
                 // Whoever asked may have lost patience.
-                let _ = reply.send(());
+                match ping {
+                    Ping::Turns(reply) => {
+                        let _ = reply.send(());
+                    }
+                    // A new task stands at the end of the queue, as the next exchange does.
+                    Ping::Lag(reply) => {
+                        tokio::task::spawn_local(async move {
+                            let _ = reply.send(Instant::now());
+                        });
+                    }
+                }
             }
         });
+        let valve = Valve::new(self.overload);
+        tokio::task::spawn_local(valve.clone().follow(stop.clone(), self.metrics.clone()));
         let mut vitals = tokio::time::interval(VITALS_EVERY);
         vitals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let grace = loop {
@@ -129,7 +152,8 @@ impl Worker {
                     let settings = live.deployment.plan().settings.clone();
                     let (events, metrics) = (self.events.clone(), self.metrics.clone());
                     let (xray, tracing) = (self.xray_sample, self.tracing);
-                    let first = Server::new(self.number, live, events, metrics.clone(), xray, tracing);
+                    let valve = valve.clone();
+                    let first = Server::new(self.number, live, events, metrics.clone(), xray, tracing, valve);
                     let spawn = |listener, secure| {
                         let (service, metrics) = (first.clone(), metrics.clone());
                         Listener::spawn(listener, secure, service, stop.clone(), metrics, &settings);

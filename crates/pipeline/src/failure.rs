@@ -121,7 +121,7 @@ reasons! {
     PolicySubrequests = "policy_subrequests", 500, Policy;
     /// The policy could not be made ready on this worker.
     PolicyUnavailable = "policy_unavailable", 503, Policy;
-    /// More exchanges or connections than the limit.
+    /// More exchanges than the limit, or too little memory, descriptors or time left for another one.
     Overloaded = "overloaded", 503, Gateway;
     /// The process is stopping.
     Stopping = "stopping", 503, Gateway;

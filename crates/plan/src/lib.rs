@@ -29,7 +29,8 @@ pub use network::Networks;
 pub use path::{AmbiguousPaths, CanonicalPath, PathForm, PathSeen, canonical};
 pub use pattern::{InvalidPattern, Params, Part, PathPattern, Segment};
 pub use settings::{
-    Connection, Limits, Listen, LogFormat, LogSettings, OtlpProtocol, Outbound, Settings, Telemetry, Timeouts,
+    Connection, Limits, Listen, LogFormat, LogSettings, OtlpProtocol, Outbound, Overload, Settings,
+    Telemetry, Timeouts,
 };
 pub use template::{Expression, Template, TemplateError, Variables};
 pub use tls::{CertificateFiles, ClientAuth, Tls};

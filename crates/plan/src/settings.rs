@@ -19,6 +19,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long clients may take.
     pub timeouts: Timeouts,
+    /// What is done when memory, descriptors or time run out.
+    pub overload: Overload,
     /// The budget of policies that name none.
     pub budget: Budget,
     /// Defaults for connections to upstreams.
@@ -122,6 +124,8 @@ pub struct Limits {
     pub interim_responses: usize,
     /// Tunnels of one worker, those that are asked for included. Beyond: 503. Default 10,000.
     pub tunnels: usize,
+    /// Exchanges that run on one worker. Beyond: 503 `overloaded`. Default 20,000.
+    pub exchanges: usize,
 }
 
 impl Default for Limits {
@@ -137,6 +141,41 @@ impl Default for Limits {
             handshakes: 2_000,
             interim_responses: 16,
             tunnels: 10_000,
+            exchanges: 20_000,
+        }
+    }
+}
+
+/// What is done when memory, descriptors or time run out, and when. Shares are of what there is, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Overload {
+    /// Whether anything is. Default true.
+    pub enabled: bool,
+    /// How much memory there is; `None` means what the process's cgroup may have, or 80 % of the machine's.
+    pub memory: Option<ByteSize>,
+    /// From this share of memory or descriptors on, connections are closed after their exchange, and the oldest idle ones
+    /// at once. Default 0.85.
+    pub close_at: f64,
+    /// From this share on, new exchanges are answered with 503. Default 0.92.
+    pub shed_at: f64,
+    /// From this share on, no connection is accepted. Default 0.97.
+    pub pause_at: f64,
+    /// When a worker's event loop is so late, new exchanges are answered with 503. Default 1 s.
+    pub lag: Duration,
+    /// What the 503 says in `Retry-After`, in whole seconds. Default 2 s.
+    pub retry_after: Duration,
+}
+
+impl Default for Overload {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            memory: None,
+            close_at: 0.85,
+            shed_at: 0.92,
+            pause_at: 0.97,
+            lag: Duration::from_secs(1),
+            retry_after: Duration::from_secs(2),
         }
     }
 }

@@ -85,6 +85,7 @@ fn start(mode: Mode, path: &Path, overrides: Overrides, colour: Colour) -> Resul
         worlds: worlds(),
         paint: print::paint(colour),
         version: env!("CARGO_PKG_VERSION"),
+        give_back: crate::allocator::give_back,
     };
     let root = options.source.root.clone();
     serve(options).map_err(|error| match error {

@@ -1,5 +1,6 @@
 //! The `polygate` command: reads the command line and hands over to `control`.
 
+mod allocator;
 mod arguments;
 mod commands;
 mod print;
@@ -8,9 +9,6 @@ mod scaffold;
 use std::process::ExitCode;
 
 use clap::Parser;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(print::panic_line));

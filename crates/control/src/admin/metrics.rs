@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use polygate_gateway::{Histogram, Metrics, TlsStatus, UpstreamTlsStatus};
+use polygate_gateway::{Cause, Histogram, Metrics, TlsStatus, UpstreamTlsStatus};
 
 use super::upstreams;
+use crate::overload::Report;
 use crate::state::{Deployments, State, resident_memory};
 
 /// All metrics of the process.
@@ -21,6 +22,7 @@ pub(super) fn text(state: &State) -> String {
     let towards_upstreams = running.as_ref().map(|gateway| gateway.upstream_tls_status()).unwrap_or_default();
     tls(&mut out, &metrics, towards_clients.as_ref(), &towards_upstreams);
     upstreams::metrics(&mut out, &running.map(|gateway| gateway.upstreams()).unwrap_or_default());
+    overload(&mut out, &metrics, state.overload().as_ref());
     process(&mut out, state, &state.deployments());
     out
 }
@@ -79,6 +81,18 @@ fn gateway(out: &mut String, metrics: &Metrics) {
             metrics.refused,
         ),
         (
+            "polygate_connections_reaped_total",
+            "counter",
+            "Idle connections that were closed because of overload.",
+            metrics.reaped,
+        ),
+        (
+            "polygate_accept_errors_total",
+            "counter",
+            "Connections that could not be accepted: no descriptors left, mostly.",
+            metrics.accept_errors,
+        ),
+        (
             "polygate_proxy_headers_refused_total",
             "counter",
             "Connections of trusted proxies that were closed for want of a good PROXY header.",
@@ -118,6 +132,25 @@ fn gateway(out: &mut String, metrics: &Metrics) {
     ] {
         family(out, name, kind, help);
         sample(out, name, "", value);
+    }
+}
+
+/// How hard the process is pressed, and what became of it.
+fn overload(out: &mut String, metrics: &Metrics, report: Option<&Report>) {
+    let help = "Exchanges that were answered with 503 because of overload, by cause.";
+    family(out, "polygate_exchanges_shed_total", "counter", help);
+    for (cause, shed) in Cause::ALL.iter().zip(metrics.shed) {
+        sample(out, "polygate_exchanges_shed_total", &labels(&[("cause", cause.as_str())]), shed);
+    }
+    let Some(report) = report else { return };
+    let help =
+        "What is done about overload: 0 nothing, 1 close connections, 2 shed exchanges, 3 accept nothing.";
+    family(out, "polygate_overload_level", "gauge", help);
+    sample(out, "polygate_overload_level", "", report.overload.level as u8);
+    family(out, "polygate_overload_share", "gauge", "Share in use of what there is, by what it is.");
+    for reading in &report.readings {
+        let labels = labels(&[("cause", reading.cause.as_str())]);
+        sample(out, "polygate_overload_share", &labels, format_args!("{:.4}", reading.share()));
     }
 }
 

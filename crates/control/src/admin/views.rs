@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use polygate_gateway::{CertificateStatus, ExchangeRecord, TlsStatus, UpstreamTlsStatus};
+use polygate_gateway::{Cause, CertificateStatus, ExchangeRecord, TlsStatus, UpstreamTlsStatus};
 use polygate_pipeline::Diagnostic;
 use polygate_plan::{Plan, Settings};
 use serde_json::{Value, json};
 
 use crate::clock::rfc3339;
 use crate::explain::handler_kind;
+use crate::overload::Report;
 use crate::state::{Deployments, State, policies, resident_memory};
 
 /// Exchanges that are given when no limit is asked for.
@@ -55,7 +56,27 @@ pub(super) fn status(state: &State) -> Value {
         "running": running,
         "refused": refused,
         "reloads": { "ok": deployments.reloaded, "refused": deployments.refusals },
+        "overload": state.overload().as_ref().map(overload),
         "memory": { "resident_bytes": resident_memory(), "plugins_bytes": metrics.plugin_memory },
+    })
+}
+
+fn overload(report: &Report) -> Value {
+    let readings: serde_json::Map<String, Value> = report
+        .readings
+        .iter()
+        .map(|reading| {
+            // What nothing limits is null.
+            let most = reading.most.is_finite().then_some(reading.most);
+            let shown = json!({ "used": reading.used, "most": most, "share": reading.share() });
+            (reading.cause.as_str().to_owned(), shown)
+        })
+        .collect();
+    json!({
+        "level": report.overload.level.as_str(),
+        "cause": report.overload.cause.map(Cause::as_str),
+        "since": rfc3339(report.since),
+        "readings": readings,
     })
 }
 

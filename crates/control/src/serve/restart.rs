@@ -32,10 +32,10 @@ pub(super) fn needed(before: &Plan, after: &Plan) -> Vec<(&'static str, String)>
     if old.dev_echo != new.dev_echo {
         changes.push(("the echo service's address", address(new.dev_echo)));
     }
-    // These four hold for each exchange, and for the stop, as the newest deployment says.
+    // These hold for each exchange, and for the stop, as the newest deployment says.
     let wire = |settings: &Settings| {
         let (mut limits, mut timeouts) = (settings.limits, settings.timeouts);
-        (limits.body, limits.tunnels) = Default::default();
+        (limits.body, limits.tunnels, limits.exchanges) = Default::default();
         (timeouts.drain, timeouts.ready_delay) = Default::default();
         (limits, timeouts)
     };

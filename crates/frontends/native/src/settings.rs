@@ -15,7 +15,7 @@ use crate::raw::settings::SettingsFile;
 use crate::schema;
 use crate::source::{MAX_FILE, Project, Syntax};
 use crate::tls;
-use crate::tree::Node;
+use crate::tree::{Node, child};
 use crate::{upstream_tls, upstreams};
 
 /// The settings' file.
@@ -81,6 +81,7 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     set(&mut to.tunnel_idle, from.tunnel_idle.map(|d| d.0));
     set(&mut to.ready_delay, from.ready_delay.map(|d| d.0));
     set(&mut to.drain, from.drain.map(|d| d.0));
+    settings.overload = overload(&file.overload, tree.get("overload").unwrap_or(&tree), project);
     settings.budget = budget(&file.budget);
     let connection = (tree.get("connection").unwrap_or(&tree), "connection");
     apply_connection(&mut settings.connection, &file.connection);
@@ -171,6 +172,35 @@ fn compression(raw: raw::Compression, node: &Node, project: &mut Project<'_>) ->
     (raw.enabled == Some(true)).then_some(to)
 }
 
+fn overload(from: &raw::Overload, node: &Node, project: &mut Project<'_>) -> plan::Overload {
+    let mut to = plan::Overload::default();
+    set(&mut to.enabled, from.enabled);
+    to.memory = from.memory.map(|size| size.0);
+    if to.memory.is_some_and(|memory| memory.bytes() == 0) {
+        let place = node.get("memory").unwrap_or(node);
+        let problem =
+            Diagnostic::error("out-of-range", "nothing runs without memory").at(FILE, Some(place.span));
+        project.report(problem.field("overload.memory").expected("a size such as 512MiB"));
+    }
+    set(&mut to.close_at, from.close_at);
+    set(&mut to.shed_at, from.shed_at);
+    set(&mut to.pause_at, from.pause_at);
+    set(&mut to.lag, from.lag.map(|d| d.0));
+    set(&mut to.retry_after, from.retry_after.map(|d| d.0));
+    for (name, low, other, high) in
+        [("shed-at", to.close_at, "close-at", to.shed_at), ("pause-at", to.shed_at, "shed-at", to.pause_at)]
+    {
+        if low > high {
+            let place = node.get(name).or(node.get(other)).unwrap_or(node);
+            let problem =
+                Diagnostic::error("bad-value", format!("{name} ({high}) is less than {other} ({low})"));
+            let problem = problem.at(FILE, Some(place.span)).field(child("overload", name));
+            project.report(problem.expected("close-at, shed-at and pause-at that do not decrease"));
+        }
+    }
+    to
+}
+
 fn telemetry(raw: raw::Telemetry, node: &Node, project: &mut Project<'_>) -> Option<plan::Telemetry> {
     let node = node.get("endpoint").unwrap_or(node);
     let endpoint = match Target::parse(&raw.endpoint?) {
@@ -206,6 +236,7 @@ fn apply_limits(to: &mut plan::Limits, from: &raw::Limits) {
     set(&mut to.handshakes, from.handshakes);
     set(&mut to.interim_responses, from.interim_responses);
     set(&mut to.tunnels, from.tunnels);
+    set(&mut to.exchanges, from.exchanges);
 }
 
 /// Takes over what is written of a connection, apart from its encryption.

@@ -48,9 +48,10 @@ pub(super) async fn serve<S: Service>(stream: Transport, client: Client, common:
         outbox: Outbox::new(),
         interim: Interim::default(),
         cut_short: false,
+        open,
     };
     poll_fn(|cx| {
-        open.wake_on_stop(cx.waker());
+        connection.open.wake_on_stop(cx.waker());
         Poll::Ready(())
     })
     .await;
@@ -93,6 +94,7 @@ pub(super) struct Connection<S> {
     interim: Interim,
     /// A response broke off: what was sent must not look whole.
     pub(super) cut_short: bool,
+    open: Open,
 }
 
 /// What came next on a connection.
@@ -106,17 +108,20 @@ enum Next {
 impl<S: Service> Connection<S> {
     /// Reads the next head; `first` is the connection's first.
     async fn next(&mut self, first: bool) -> Next {
-        let Self { common, state, origin, parser, deadline, outbox, .. } = self;
+        let Self { common, state, origin, parser, deadline, outbox, open, .. } = self;
         outbox.shrink();
         state.borrow_mut().buffer.shrink();
-        let (mut idle_until, mut head_until, mut chance_until) = (None, None, None);
+        let (mut idle_since, mut head_since, mut chance_since) = (None, None, None);
         poll_fn(|cx| {
             let state = &mut *state.borrow_mut();
             state.set_task(cx.waker());
             loop {
                 if !state.buffer.bytes.is_empty() {
                     match parser.parse(&mut state.buffer.bytes, &common.limits, origin) {
-                        Ok(Some(head)) => return Poll::Ready(Next::Request(head)),
+                        Ok(Some(head)) => {
+                            open.set_idle(None);
+                            return Poll::Ready(Next::Request(head));
+                        }
                         Ok(None) => {}
                         Err(error) => return Poll::Ready(Next::Refuse(refusal(error))),
                     }
@@ -128,14 +133,18 @@ impl<S: Service> Connection<S> {
                     continue;
                 }
                 let begun = parser.has_begun(&state.buffer.bytes);
-                let (until, pause) = match (begun, first, common.stop.is_stopping()) {
-                    (true, ..) => (&mut head_until, common.timeouts.head),
-                    (false, _, true) => (&mut chance_until, LAST_CHANCE),
-                    (false, true, false) => (&mut idle_until, common.timeouts.head),
-                    (false, false, false) => (&mut idle_until, common.timeouts.idle),
+                if open.leaves() && !begun {
+                    return Poll::Ready(Next::Close);
+                }
+                let (since, pause) = match (begun, first, common.stop.is_stopping()) {
+                    (true, ..) => (&mut head_since, common.timeouts.head),
+                    (false, _, true) => (&mut chance_since, LAST_CHANCE),
+                    (false, true, false) => (&mut idle_since, common.timeouts.head),
+                    (false, false, false) => (&mut idle_since, common.timeouts.idle),
                 };
-                let until = *until.get_or_insert_with(|| Instant::now() + pause);
-                ready!(deadline.poll(until, cx));
+                let since = *since.get_or_insert_with(Instant::now);
+                open.set_idle((!begun).then_some(since));
+                ready!(deadline.poll(since + pause, cx));
                 let timeout = Failure::new(Reason::HeadTimeout);
                 return Poll::Ready(if begun { Next::Refuse(timeout) } else { Next::Close });
             }
@@ -289,7 +298,8 @@ impl<S: Service> Connection<S> {
         let buffered = state.buffer.bytes.len() as u64;
         let too_much = !state.is_body_read()
             && state.length().is_some_and(|length| length > buffered.saturating_add(self.common.drain));
-        !owed && !too_much && !state.is_broken() && !self.common.stop.is_stopping()
+        let pressed = self.open.leaves() || self.common.service.valve().closes();
+        !owed && !too_much && !state.is_broken() && !pressed && !self.common.stop.is_stopping()
     }
 
     /// Writes a response as it comes.

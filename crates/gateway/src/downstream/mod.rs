@@ -12,6 +12,7 @@ mod tunnel;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ use crate::service::Service;
 
 /// After a failed accept (no file descriptors left, mostly) this long passes before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// With few descriptors left so long is waited for the next sample of how many there are.
+const SAMPLE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Connections that are still accepted when the worker stops: those that wait in the backlog by then.
 const MAX_LATE: usize = 4096;
@@ -103,16 +107,44 @@ async fn accept<S: Service>(
     most: usize,
 ) {
     let secure = secure.as_ref();
+    let valve = common.service.valve();
+    let mut failing = false;
+    let mut shut = valve.is_shut();
     loop {
+        if shut {
+            tokio::select! {
+                () = valve.opened() => {}
+                () = common.stop.stopped() => break,
+            }
+        }
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            // In this order: a listener that always has one more must not hide a stop, and only one that has none has to
+            // hear of its closing.
+            biased;
             () = common.stop.stopped() => break,
+            accepted = listener.accept() => accepted,
+            () = valve.shut() => {
+                shut = true;
+                continue;
+            }
         };
+        shut = valve.is_shut();
         match accepted {
-            Ok((stream, peer)) => admit(stream, peer, secure, &common, most),
+            Ok((stream, peer)) => {
+                failing = false;
+                let last = valve.is_last(stream.as_raw_fd());
+                admit(stream, peer, secure, &common, most);
+                if last {
+                    valve.sampled(SAMPLE_PATIENCE).await;
+                }
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept");
+                common.metrics.with(|metrics| metrics.accept_errors += 1);
+                // Once, and not for each attempt of a bad hour.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "connections cannot be accepted");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -14,6 +14,7 @@ mod interim;
 mod tunnels;
 
 use super::*;
+use crate::overload::{Overload, Valve};
 use crate::service::{End, Finish, Refusal};
 
 type Handler = Rc<dyn Fn(Request, Client) -> LocalBoxFuture<'static, Response>>;
@@ -27,6 +28,12 @@ pub(super) struct Fake {
     introduced: bool,
     /// Where interim responses of the newest exchange go.
     interim: Rc<RefCell<Option<Interim>>>,
+    valve: Valve,
+}
+
+/// A valve that nobody turns.
+fn calm() -> Valve {
+    Valve::new(tokio::sync::watch::channel(Overload::default()).1)
 }
 
 impl Fake {
@@ -42,6 +49,7 @@ impl Fake {
             dropped: Rc::default(),
             introduced: false,
             interim: Rc::default(),
+            valve: calm(),
         }
     }
 
@@ -73,6 +81,10 @@ impl Service for Fake {
 
     fn is_introduced(&self, _peer: std::net::IpAddr) -> bool {
         self.introduced
+    }
+
+    fn valve(&self) -> &Valve {
+        &self.valve
     }
 
     async fn call(&self, request: Request, client: Client, interim: Option<Interim>) -> (Response, Recorder) {
@@ -116,6 +128,7 @@ where
         dropped: dropped.clone(),
         introduced: false,
         interim: interim.clone(),
+        valve: calm(),
     };
     Listener::spawn(listener, None, service, stop.clone(), metrics.clone(), &settings);
     Gate { address, stop, ends, dropped, metrics, interim }

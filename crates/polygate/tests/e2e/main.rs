@@ -10,6 +10,7 @@ mod examples;
 mod harness;
 mod logs;
 mod names;
+mod overload;
 mod packages;
 mod policies;
 mod proxy;

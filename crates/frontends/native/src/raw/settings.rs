@@ -27,6 +27,8 @@ pub(crate) struct SettingsFile {
     pub(crate) limits: Limits,
     /// How long clients may take, and how long a stop waits.
     pub(crate) timeouts: Timeouts,
+    /// What is done when memory, descriptors or time run out.
+    pub(crate) overload: Overload,
     /// The budget of policies, as far as they do not say their own.
     pub(crate) budget: Budget,
     /// Defaults for connections to upstreams.
@@ -121,6 +123,33 @@ pub(crate) struct Limits {
     pub(crate) interim_responses: Option<usize>,
     /// WebSockets and other tunnels of one worker, those that are asked for included. Default 10000; beyond, 503.
     pub(crate) tunnels: Option<usize>,
+    /// Exchanges that run on one worker. Default 20000; beyond, 503 `overloaded`.
+    #[schemars(range(min = 1))]
+    pub(crate) exchanges: Option<usize>,
+}
+
+/// What is done when memory, descriptors or time run out, and when. Shares are of what there is.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Overload {
+    /// Whether anything is. Default true.
+    pub(crate) enabled: Option<bool>,
+    /// How much memory there is. Default: what the process's cgroup may have, or 80 % of the machine's.
+    pub(crate) memory: Option<Size>,
+    /// From this share of memory or descriptors on, connections are closed after their exchange, and the oldest idle ones
+    /// at once. Default 0.85.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(crate) close_at: Option<f64>,
+    /// From this share on, new exchanges are answered with 503. Default 0.92.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(crate) shed_at: Option<f64>,
+    /// From this share on, no connection is accepted. Default 0.97.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(crate) pause_at: Option<f64>,
+    /// When a worker's event loop is so late, new exchanges are answered with 503. Default 1s.
+    pub(crate) lag: Option<Duration>,
+    /// What the 503 says in `Retry-After`, in whole seconds. Default 2s.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// How long clients may take, and how long a stop waits.

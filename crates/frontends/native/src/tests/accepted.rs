@@ -142,6 +142,12 @@ fn settings_are_read() {
         uri = "4KiB"
         body = 1000
         header-fields = 9
+        exchanges = 11
+        [overload]
+        memory = "300MiB"
+        close-at = 0.5
+        shed-at = 0.5
+        lag = "20ms"
         [timeouts]
         head = "1s"
         ready-delay = "5s"
@@ -190,6 +196,10 @@ fn settings_are_read() {
     assert_eq!((s.limits.uri, s.limits.body, s.limits.header_fields), (ByteSize::kib(4), ByteSize(1000), 9));
     assert_eq!((s.timeouts.head, s.timeouts.drain), (Duration::from_secs(1), Duration::from_secs(120)));
     assert_eq!((s.budget.cpu, s.budget.on_failure), (Duration::from_millis(7), OnFailure::Open));
+    let overload = &s.overload;
+    assert_eq!((s.limits.exchanges, overload.memory), (11, Some(ByteSize::mib(300))));
+    assert_eq!((overload.close_at, overload.shed_at, overload.pause_at), (0.5, 0.5, 0.97));
+    assert_eq!((overload.lag, overload.enabled), (Duration::from_millis(20), true));
     assert_eq!(s.connection.connect, Duration::from_millis(250));
     assert_eq!((s.upstreams[0].connection.pool, s.outbound.private), (5, false));
     assert_eq!(s.connection.tls.authorities, [plan.root.join("ca.pem")]);

@@ -192,7 +192,7 @@ polygate.toml:8:11+4 error[bad-value] admin.address: true is not possible here |
 polygate.toml:10:7+5 error[bad-value] limits.uri: "8KB" cannot be read | a size such as 64KiB, 16MiB or 1GiB, or a number of bytes
 polygate.toml:12:8+1 error[wrong-type] timeouts.idle: a number stands here | a duration such as 50ms, 5s, 1m or 1h
 polygate.toml:14:10+5 error[bad-value] log.format: "jsn" is not possible here | one of pretty, json | json?
-polygate.toml:18:2+5 error[unknown-field] listn: unknown field "listn" | one of listen, tls, admin, limits, timeouts, budget, connection, upstreams, dns, outbound, compression, log, access-log, telemetry, dev | listen?
+polygate.toml:18:2+5 error[unknown-field] listn: unknown field "listn" | one of listen, tls, admin, limits, timeouts, overload, budget, connection, upstreams, dns, outbound, compression, log, access-log, telemetry, dev | listen?
 "#;
     refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
     let expected = r#"
@@ -201,6 +201,23 @@ polygate.toml:2:1+13 error[missing-field] upstreams.a: the upstream "a" has no t
 polygate.toml:4:7+5 error[bad-url] upstreams.b.url: the scheme is not http or https | a URL such as http://127.0.0.1:9000
 "#;
     let settings = "listen.request-id-header = \"x rid\"\n[upstreams.a]\n[upstreams.b]\nurl = \"b:1\"";
+    refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
+}
+
+#[test]
+fn overload() {
+    let text = routes(&[("/", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let settings = r#"
+[overload]
+memory = 0
+close-at = 0.95
+pause-at = 0.5
+"#;
+    let expected = r#"
+polygate.toml:3:10+1 error[out-of-range] overload.memory: nothing runs without memory | a size such as 512MiB
+polygate.toml:4:12+4 error[bad-value] overload.shed-at: shed-at (0.92) is less than close-at (0.95) | close-at, shed-at and pause-at that do not decrease
+polygate.toml:5:12+3 error[bad-value] overload.pause-at: pause-at (0.5) is less than shed-at (0.92) | close-at, shed-at and pause-at that do not decrease
+"#;
     refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
 }
 

@@ -50,6 +50,13 @@ impl ReadBuffer {
         Poll::Ready(Ok(read))
     }
 
+    /// Gives the buffer back when nothing is in it.
+    pub(crate) fn release(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = BytesMut::new();
+        }
+    }
+
     /// Gives a large buffer back; called when the connection falls idle.
     pub(crate) fn shrink(&mut self) {
         self.size = READ_SIZES.0;

@@ -179,7 +179,8 @@ fn cpu_ticks(ids: &[u32]) -> (u64, u64) {
     })
 }
 
-fn memory_kib(id: u32) -> u64 {
+/// Resident memory of a process.
+pub(super) fn memory_kib(id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     number_after(&status, "VmRSS:").unwrap_or(0.0) as u64
 }

@@ -4,6 +4,7 @@
 //! alternate between the servers, because absolute figures drift on a shared machine: compare within a run only.
 
 mod busy;
+mod idle;
 mod measure;
 mod report;
 mod servers;
@@ -41,6 +42,9 @@ pub(crate) struct Options {
     /// An earlier build of Polygate to measure in the same rounds.
     #[arg(long, value_name = "BINARY")]
     earlier: Option<PathBuf>,
+    /// Instead, what so many idle keep-alive connections cost in memory, plain and encrypted.
+    #[arg(long, value_name = "CONNECTIONS")]
+    idle: Option<usize>,
     /// Only servers whose name holds this.
     #[arg(long)]
     only: Option<String>,
@@ -53,6 +57,9 @@ pub(crate) fn release_binary() -> PathBuf {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
+    if let Some(count) = options.idle {
+        return run_idle(options, count);
+    }
     let needed =
         [("nginx", "nginx"), ("wrk", "wrk"), ("h2load", "nghttp2-client"), ("taskset", "util-linux")];
     if let Some(missing) = setup::missing(&needed) {
@@ -84,4 +91,16 @@ pub(crate) fn run(options: &Options) -> Outcome {
         }
     }
     report::print(options, &chosen, &samples)
+}
+
+fn run_idle(options: &Options, count: usize) -> Outcome {
+    if let Some(missing) = setup::missing(&[("openssl", "openssl")]) {
+        return Err(missing);
+    }
+    println!("building the release binary");
+    crate::process::cargo(&["build", "--release", "--quiet", "--package", "polygate"]).run()?;
+    let ours = release_binary();
+    let earlier = options.earlier.iter().map(|binary| ("earlier", binary.as_path()));
+    let binaries: Vec<_> = earlier.chain(std::iter::once(("polygate", ours.as_path()))).collect();
+    idle::run(count, &binaries)
 }

@@ -18,6 +18,10 @@ const UPSTREAM_PORT: u16 = 18_090;
 const NGINX_PORT: u16 = 18_091;
 const POLYGATE_PORT: u16 = 18_092;
 const EARLIER_PORT: u16 = 18_093;
+const MANY_PORT: u16 = 18_094;
+
+/// Routes of the project that has many.
+const MANY: usize = 10_000;
 
 /// A server under test; several routes of one process are several servers.
 pub(super) struct Server {
@@ -76,11 +80,19 @@ impl Servers {
             Ok::<_, String>(())
         };
         add(nginx(&folder, "peer", PROXY_CORE, &peer_config())?, "nginx", NGINX_PORT, &PATHS[..1])?;
-        let project = project(&folder)?;
+        let few = project(&folder, "project", 0)?;
+        let many = project(&folder, "many", MANY)?;
         if let Some(earlier) = options.earlier.as_deref() {
-            add(polygate(earlier, &project, EARLIER_PORT)?, "earlier", EARLIER_PORT, &PATHS)?;
+            add(polygate(earlier, &few, EARLIER_PORT)?, "earlier", EARLIER_PORT, &PATHS)?;
         }
-        add(polygate(&super::release_binary(), &project, POLYGATE_PORT)?, "polygate", POLYGATE_PORT, &PATHS)?;
+        let ours = super::release_binary();
+        add(polygate(&ours, &few, POLYGATE_PORT)?, "polygate", POLYGATE_PORT, &PATHS)?;
+        add(
+            polygate(&ours, &many, MANY_PORT)?,
+            "polygate",
+            MANY_PORT,
+            &[("/plain", "one of 10,000 routes")],
+        )?;
         Ok(Self { all, busy, _running: running })
     }
 
@@ -158,14 +170,18 @@ export async function stamp(response: Response) {
 "#;
 
 /// A project with the same upstream: plainly forwarded, with one TypeScript policy that reads a header, sets one and
-/// marks the response, and with the same work in an inbound and an outbound policy.
-fn project(folder: &Path) -> Result<PathBuf, String> {
-    let project = folder.join("project");
+/// marks the response, and with the same work in an inbound and an outbound policy. So many further routes stand before
+/// them.
+fn project(folder: &Path, name: &str, more: usize) -> Result<PathBuf, String> {
+    let project = folder.join(name);
     let handler = format!(
         r#""handler": {{ "export": "urlForwardHandler", "module": "$import(@polygate/runtime)", "options": {{ "baseUrl": "http://127.0.0.1:{UPSTREAM_PORT}" }} }}"#
     );
+    let others: String = (0..more)
+        .map(|n| format!(r#""/r{n}/orders/{{id}}": {{ "get": {{ "x-polygate-route": {{ {handler} }} }} }},"#))
+        .collect();
     let routes = format!(
-        r#"{{ "openapi": "3.1.0", "info": {{ "title": "bench", "version": "1" }}, "paths": {{
+        r#"{{ "openapi": "3.1.0", "info": {{ "title": "bench", "version": "1" }}, "paths": {{ {others}
   "/plain": {{ "get": {{ "x-polygate-route": {{ {handler} }} }} }},
   "/one": {{ "get": {{ "x-polygate-route": {{ {handler}, "policies": {{ "inbound": ["both"] }} }} }} }},
   "/two": {{ "get": {{ "x-polygate-route": {{ {handler},
@@ -191,7 +207,8 @@ fn project(folder: &Path) -> Result<PathBuf, String> {
     Ok(project)
 }
 
-fn wait_for(port: u16) -> Result<(), String> {
+/// Waits until somebody listens.
+pub(super) fn wait_for(port: u16) -> Result<(), String> {
     for _ in 0..250 {
         if TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return Ok(());

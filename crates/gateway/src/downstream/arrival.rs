@@ -94,7 +94,8 @@ pub(super) async fn encrypted<S: Service>(
     };
     common.metrics.with(|metrics| metrics.handshakes.running += 1);
     let acceptor = secure.acceptor();
-    let outcome = timeout(common.timeouts.handshake, handshake(&acceptor, stream)).await;
+    // Boxed: what it needs is not held by the connection for the rest of its life.
+    let outcome = Box::pin(timeout(common.timeouts.handshake, handshake(&acceptor, stream))).await;
     drop(under_way);
     common.metrics.with(|metrics| {
         let counts = &mut metrics.handshakes;

@@ -30,6 +30,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// A connection that waits for a request when the worker stops gets this long: the request may be under way, and closing
 /// would lose it.
 const LAST_CHANCE: Duration = Duration::from_millis(500);
+/// A connection that has been idle for so long gives back the memory that it would need at once for a request.
+const REST_AFTER: Duration = Duration::from_secs(1);
 /// Bytes that are read and thrown away while a connection is being closed.
 const LINGER_BYTES: usize = 256 << 10;
 
@@ -144,6 +146,12 @@ impl<S: Service> Connection<S> {
                 };
                 let since = *since.get_or_insert_with(Instant::now);
                 open.set_idle((!begun).then_some(since));
+                if !begun && !state.is_resting() && pause > REST_AFTER {
+                    ready!(deadline.poll(since + REST_AFTER, cx));
+                    state.rest();
+                    *outbox = Outbox::new();
+                    continue;
+                }
                 ready!(deadline.poll(since + pause, cx));
                 let timeout = Failure::new(Reason::HeadTimeout);
                 return Poll::Ready(if begun { Next::Refuse(timeout) } else { Next::Close });

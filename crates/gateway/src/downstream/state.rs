@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -53,6 +53,8 @@ pub(super) struct State {
     interim_waits: Option<Instant>,
     /// Bytes of the body that were read.
     pub(super) received: u64,
+    /// No room to read into is held until there is something to read.
+    resting: bool,
 }
 
 impl State {
@@ -73,7 +75,21 @@ impl State {
             interim: Outbox::new(),
             interim_waits: None,
             received: 0,
+            resting: false,
         }
+    }
+
+    /// Holds no memory for reading until there is something to read. The last read must have been pending, with nothing
+    /// left of those before it.
+    pub(super) fn rest(&mut self) {
+        self.buffer.release();
+        self.interim = Outbox::new();
+        self.resting = true;
+    }
+
+    /// Whether it rests still.
+    pub(super) fn is_resting(&self) -> bool {
+        self.resting
     }
 
     /// A request's head was read: its body begins.
@@ -140,6 +156,11 @@ impl State {
     /// Reads once into the buffer, on behalf of the connection's task. `Err` and 0 are the end.
     pub(super) fn poll_fill(&mut self) -> Poll<io::Result<usize>> {
         let task = self.task.clone();
+        if self.resting {
+            // What is wrong with the socket shows on the read.
+            let _ = ready!(self.stream.poll_readable(&mut Context::from_waker(&task)));
+            self.resting = false;
+        }
         let polled = self.buffer.poll_read(&mut self.stream, &mut Context::from_waker(&task));
         if let Poll::Ready(Ok(0) | Err(_)) = polled {
             self.eof = true;

@@ -595,3 +595,30 @@ fn a_body_that_outlives_its_exchange_reads_nothing_of_the_next() {
         assert_eq!(gate.ends.borrow().len(), 3);
     });
 }
+
+/// Longer than a connection is idle before it gives its memory back.
+const RESTED: Duration = Duration::from_millis(1_200);
+
+#[test]
+fn a_connection_that_rests_goes_on_with_a_request_in_pieces_and_hears_of_the_end() {
+    run(async {
+        let gate = gate(|request: Request| async move { text(request.target.path().to_owned()) });
+        let (mut one, mut fresh) = (gate.connect().await, gate.connect().await);
+        one.write_all(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        through(&mut one, "/1").await;
+        for path in ["/2", "/3"] {
+            tokio::time::sleep(RESTED).await;
+            for piece in ["GET ", path, " HTTP/1.1\r\nHost: a\r\n\r\n"] {
+                one.write_all(piece.as_bytes()).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            through(&mut one, path).await;
+        }
+        // One that has never asked anything, too.
+        fresh.write_all(b"GET /4 HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        through(&mut fresh, "/4").await;
+        tokio::time::sleep(RESTED).await;
+        drop((one, fresh));
+        gate.until(|gate| gate.metrics.snapshot().connections == 0).await;
+    });
+}

@@ -317,3 +317,23 @@ fn a_proxy_that_does_not_say_it_is_not_served() {
         assert_eq!(gate.metrics.snapshot().proxy_headers_refused, 4);
     });
 }
+
+#[test]
+fn an_encrypted_connection_that_rests_goes_on() {
+    run(async {
+        let (_folder, authority, tls) = house();
+        let gate = gate(&tls, &Settings::default());
+        let mut stream = gate.connect("a.test", &trusting(&authority)).await.unwrap();
+        for _ in 0..2 {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"anonymous") {
+                answer.push(stream.read_u8().await.unwrap());
+            }
+            // Longer than a connection is idle before it gives its memory back.
+            tokio::time::sleep(Duration::from_millis(1_200)).await;
+        }
+        stream.shutdown().await.unwrap();
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0, "the end is answered with the end");
+    });
+}

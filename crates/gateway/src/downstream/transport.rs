@@ -1,8 +1,9 @@
 //! The byte stream of a client's connection, and how it ends.
 
+use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -21,6 +22,12 @@ impl Transport {
             Transport::Plain(stream) => stream,
             Transport::Tls(stream) => stream.get_ref().0,
         }
+    }
+
+    /// Ready when the socket has something to read, or has ended. What was read of an encrypted stream must have been used
+    /// up: a read that was pending has seen to that.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp().poll_read_ready(cx)
     }
 
     /// Closes the socket both ways, whoever still holds it.

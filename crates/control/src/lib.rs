@@ -12,6 +12,7 @@ mod clock;
 mod descriptors;
 mod echo;
 mod explain;
+mod families;
 mod http;
 mod journal;
 mod level;

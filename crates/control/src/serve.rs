@@ -100,6 +100,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         journal: None,
         certificates: None,
         exporter: None,
+        metrics: None,
     };
     let _watcher = match watched {
         Some(Ok(watcher)) => Some(watcher),
@@ -146,6 +147,8 @@ struct Owner {
     certificates: Option<CertificateWatch>,
     /// Exports traces.
     exporter: Option<JoinHandle<()>>,
+    /// Exports metrics.
+    metrics: Option<telemetry::MetricsExporter>,
 }
 
 impl Owner {
@@ -183,9 +186,8 @@ impl Owner {
             workers: settings.listen.workers.unwrap_or_else(cores).max(1),
             xray_sample: if dev { 1 } else { settings.log.xray_sample.unwrap_or(XRAY_SAMPLE) },
             log_level: self.state.levels.all.clone(),
-            tracing: settings.telemetry.as_ref().map(|telemetry| Tracing {
-                sample: telemetry.sample,
-                trust_parents: telemetry.trust_parents,
+            tracing: settings.telemetry.as_ref().filter(|telemetry| telemetry.traces).map(|telemetry| {
+                Tracing { sample: telemetry.sample, trust_parents: telemetry.trust_parents }
             }),
         };
         let gateway = Gateway::start(&options, &mut self.inherited, deployment.clone());
@@ -207,6 +209,10 @@ impl Owner {
             let (variables, counts) = (&deployment.plan().variables, self.state.spans.clone());
             let exporter = telemetry::start(telemetry, variables, self.state.version, traces, counts);
             self.exporter = Some(exporter.map_err(|error| ServeError::telemetry(&error))?);
+        }
+        if let Some(telemetry) = &settings.telemetry {
+            let started = telemetry::start_metrics(telemetry, &deployment.plan().variables, &self.state);
+            self.metrics = started.map_err(|error| ServeError::telemetry(&error))?;
         }
         let took = started.elapsed();
         let banner = banner::Banner {

@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::journal::{Output, Voice};
 use crate::level::Levels;
 use crate::overload::Report;
-use crate::telemetry::Counts;
+use crate::telemetry::{Counts, Exports};
 use crate::upgrade::STOPPING;
 
 /// How a gateway is run.
@@ -134,6 +134,8 @@ pub(crate) struct State {
     pub(crate) binary: Option<PathBuf>,
     /// What became of spans.
     pub(crate) spans: Arc<Counts>,
+    /// What became of exports of metrics.
+    pub(crate) exports: Exports,
     /// Which log lines are written.
     pub(crate) levels: Arc<Levels>,
     gateway: Mutex<Option<Arc<Gateway>>>,
@@ -193,6 +195,7 @@ impl State {
             commands,
             binary: std::env::current_exe().ok(),
             spans: Arc::default(),
+            exports: Exports::default(),
             levels: Arc::new(Levels::new(match mode {
                 Mode::Dev => LogLevel::Debug,
                 Mode::Run => LogLevel::Info,

@@ -40,7 +40,7 @@ pub use deployment::Deployment;
 pub use events::{Event, LogThreshold};
 pub use gateway::{Gateway, GatewayOptions, StartError};
 pub use listen::Inherited;
-pub use metrics::{HandshakeMetrics, Histogram, Metrics, PolicyMetrics, RouteMetrics};
+pub use metrics::{HandshakeMetrics, Histogram, Metrics, PolicyMetrics, RouteMetrics, Series};
 pub use overload::{Cause, Level, Overload, Strain};
 pub use problem::problem;
 pub use record::ExchangeRecord;

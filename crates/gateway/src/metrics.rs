@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use polygate_pipeline::{Reason, StepRecord, Verdict};
+use polygate_pipeline::{Method, Reason, StepRecord, Verdict};
 
 use crate::overload::Cause;
 use crate::record::ExchangeRecord;
@@ -21,7 +21,7 @@ pub(crate) const BUCKETS: [u64; 16] = [
 ];
 
 /// A histogram of durations.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Histogram {
     /// Observations at most as long as the bound of [`Histogram::bounds`] at the same index, and longer than the one before.
     pub counts: [u64; BUCKETS.len()],
@@ -58,10 +58,73 @@ impl Histogram {
 /// Counts of one route.
 #[derive(Debug, Clone, Default)]
 pub struct RouteMetrics {
-    /// Exchanges by status and reason.
-    pub exchanges: Vec<(u16, Reason, u64)>,
+    /// Exchanges by what they have in common.
+    pub series: Vec<Series>,
+}
+
+/// Exchanges of a route that have the same method, scheme, status and reason.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// As received; `None` for one that HTTP does not register: clients could make up any number of them.
+    pub method: Option<Method>,
+    /// Whether the client's connection was encrypted.
+    pub tls: bool,
+    /// What the client got.
+    pub status: u16,
+    /// How they ended.
+    pub reason: Reason,
     /// Durations from the request's head to the response's last byte.
     pub duration: Histogram,
+}
+
+impl RouteMetrics {
+    /// How many exchanges there were, by status and reason.
+    pub fn exchanges(&self) -> Vec<(u16, Reason, u64)> {
+        let mut counts: Vec<(u16, Reason, u64)> = Vec::new();
+        for Series { status, reason, duration, .. } in &self.series {
+            match counts.iter_mut().find(|(s, r, _)| s == status && r == reason) {
+                Some((.., count)) => *count += duration.count,
+                None => counts.push((*status, *reason, duration.count)),
+            }
+        }
+        counts
+    }
+
+    /// The durations of all exchanges.
+    pub fn duration(&self) -> Histogram {
+        let mut sum = Histogram::default();
+        self.series.iter().for_each(|series| sum.add(&series.duration));
+        sum
+    }
+
+    /// The durations of those like `over`.
+    fn of(&mut self, over: &Over<'_>) -> &mut Histogram {
+        let is = |series: &Series| {
+            series.status == over.status
+                && series.reason == over.reason
+                && series.tls == over.tls
+                && series.method.as_ref() == over.method
+        };
+        let at = self.series.iter().position(is).unwrap_or_else(|| {
+            self.series.push(Series {
+                method: over.method.cloned(),
+                tls: over.tls,
+                status: over.status,
+                reason: over.reason,
+                duration: Histogram::default(),
+            });
+            self.series.len() - 1
+        });
+        &mut self.series[at].duration
+    }
+}
+
+/// An exchange that is over.
+pub(crate) struct Over<'a> {
+    pub(crate) method: Option<&'a Method>,
+    pub(crate) tls: bool,
+    pub(crate) status: u16,
+    pub(crate) reason: Reason,
 }
 
 /// Counts of one policy.
@@ -147,10 +210,10 @@ impl Metrics {
     pub(crate) fn add(&mut self, other: &Self) {
         for (label, theirs) in &other.routes {
             let mine = self.routes.entry(label.clone()).or_default();
-            for &(status, reason, count) in &theirs.exchanges {
-                count_up(&mut mine.exchanges, status, reason, count);
+            for Series { method, tls, status, reason, duration } in &theirs.series {
+                let over = Over { method: method.as_ref(), tls: *tls, status: *status, reason: *reason };
+                mine.of(&over).add(duration);
             }
-            mine.duration.add(&theirs.duration);
         }
         for (name, theirs) in &other.policies {
             let mine = self.policies.entry(name.clone()).or_default();
@@ -176,13 +239,6 @@ impl Metrics {
         self.tunnels_refused += other.tunnels_refused;
         self.plugin_memory += other.plugin_memory;
         self.dropped_events += other.dropped_events;
-    }
-}
-
-fn count_up(counts: &mut Vec<(u16, Reason, u64)>, status: u16, reason: Reason, by: u64) {
-    match counts.iter_mut().find(|(s, r, _)| *s == status && *r == reason) {
-        Some((.., count)) => *count += by,
-        None => counts.push((status, reason, by)),
     }
 }
 
@@ -218,16 +274,14 @@ impl WorkerMetrics {
     pub(crate) fn exchange(
         &self,
         route: &Arc<str>,
-        status: u16,
-        reason: Reason,
+        over: &Over<'_>,
         duration: Duration,
         steps: &[StepRecord],
     ) {
         let mut kept = self.lock();
         let metrics = &mut kept.metrics;
         let counts = entry(&mut metrics.routes, route);
-        count_up(&mut counts.exchanges, status, reason, 1);
-        counts.duration.observe(duration);
+        counts.of(over).observe(duration);
         for step in steps.iter().filter(|step| *step.world != *crate::live::OWN_WORLD) {
             let counts = entry(&mut metrics.policies, &step.policy);
             counts.duration.observe(step.duration);
@@ -274,29 +328,36 @@ fn entry<'a, T: Default>(map: &'a mut HashMap<Arc<str>, T>, label: &Arc<str>) ->
 mod tests {
     use super::*;
 
+    fn over(status: u16, reason: Reason) -> Over<'static> {
+        Over { method: Some(&Method::GET), tls: false, status, reason }
+    }
+
     #[test]
     fn labels_are_capped() {
         let metrics = WorkerMetrics::default();
         for n in 0..MAX_LABELS + 50 {
             let label: Arc<str> = Arc::from(n.to_string());
-            metrics.exchange(&label, 200, Reason::Completed, Duration::from_millis(1), &[]);
+            metrics.exchange(&label, &over(200, Reason::Completed), Duration::from_millis(1), &[]);
         }
         let snapshot = metrics.snapshot();
         assert_eq!(snapshot.routes.len(), MAX_LABELS + 1);
-        assert_eq!(snapshot.routes["other"].exchanges, [(200, Reason::Completed, 50)]);
+        assert_eq!(snapshot.routes["other"].exchanges(), [(200, Reason::Completed, 50)]);
     }
 
     #[test]
     fn workers_add_up() {
         let (a, b) = (WorkerMetrics::default(), WorkerMetrics::default());
         let label: Arc<str> = Arc::from("GET /");
-        a.exchange(&label, 200, Reason::Completed, Duration::from_micros(90), &[]);
-        b.exchange(&label, 200, Reason::Completed, Duration::from_secs(100), &[]);
-        b.exchange(&label, 500, Reason::PolicyError, Duration::from_micros(300), &[]);
+        a.exchange(&label, &over(200, Reason::Completed), Duration::from_micros(90), &[]);
+        let encrypted = Over { tls: true, ..over(200, Reason::Completed) };
+        b.exchange(&label, &encrypted, Duration::from_secs(100), &[]);
+        b.exchange(&label, &over(500, Reason::PolicyError), Duration::from_micros(300), &[]);
         let mut sum = a.snapshot();
         sum.add(&b.snapshot());
         let route = &sum.routes["GET /"];
-        assert_eq!(route.exchanges, [(200, Reason::Completed, 2), (500, Reason::PolicyError, 1)]);
-        assert_eq!((route.duration.counts[0], route.duration.counts[2], route.duration.count), (1, 1, 3));
+        assert_eq!(route.exchanges(), [(200, Reason::Completed, 2), (500, Reason::PolicyError, 1)]);
+        let duration = route.duration();
+        assert_eq!((duration.counts[0], duration.counts[2], duration.count), (1, 1, 3));
+        assert_eq!(route.series.len(), 3, "encrypted ones are told apart");
     }
 }

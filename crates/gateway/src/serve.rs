@@ -18,7 +18,7 @@ use crate::compress;
 use crate::events::{Event, Events};
 use crate::forwarded;
 use crate::live::Live;
-use crate::metrics::WorkerMetrics;
+use crate::metrics::{Over, WorkerMetrics};
 use crate::overload::{Cause, Valve};
 use crate::problem::problem;
 use crate::record::ExchangeRecord;
@@ -370,13 +370,9 @@ impl Track {
         let label = self.route.map(|route| &self.live.routes[route].info.label);
         inner.metrics.with(|metrics| metrics.running = metrics.running.saturating_sub(1));
         inner.running.set(inner.running.get().saturating_sub(1));
-        inner.metrics.exchange(
-            label.unwrap_or(&inner.unrouted),
-            self.status,
-            reason,
-            duration,
-            &exchange.steps(),
-        );
+        let method = Some(exchange.method()).filter(|method| is_registered(method));
+        let over = Over { method, tls: exchange.client().tls.is_some(), status: self.status, reason };
+        inner.metrics.exchange(label.unwrap_or(&inner.unrouted), &over, duration, &exchange.steps());
 
         let traced = TraceRecord::of(exchange, || self.to_record(end, reason, duration, label.cloned()));
         if let Some(traced) = traced {

@@ -37,7 +37,7 @@ pub struct Settings {
     pub compression: Option<Compression>,
     /// Logging.
     pub log: LogSettings,
-    /// Export of traces; `None` when it is off.
+    /// Export of traces and metrics; `None` when it is off.
     pub telemetry: Option<Telemetry>,
     /// Address of the echo service that `dev` starts beside the gateway; `None` when the project wants none.
     pub dev_echo: Option<SocketAddr>,
@@ -288,7 +288,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Export of traces.
+/// Export of traces and metrics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Telemetry {
     /// The collector.
@@ -299,7 +299,11 @@ pub struct Telemetry {
     pub sample: f64,
     /// Whether the trace of any client is continued, and not of trusted proxies alone. Default true.
     pub trust_parents: bool,
-    /// What the gateway is called in traces. Default `polygate`.
+    /// Whether traces are exported. Default true.
+    pub traces: bool,
+    /// How often metrics are exported; `None`, as by default, when they are not.
+    pub metrics: Option<Duration>,
+    /// What the gateway is called. Default `polygate`.
     pub service_name: String,
     /// How long one request to the collector may take. Default 10 s.
     pub timeout: Duration,

@@ -1,7 +1,6 @@
-//! Metrics in the text format of Prometheus (exposition format 0.0.4).
+//! All metrics of the process.
 
 use std::collections::HashMap;
-use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -9,29 +8,36 @@ use std::time::SystemTime;
 use polygate_gateway::{Cause, Histogram, Metrics, TlsStatus, UpstreamTlsStatus};
 
 use super::upstreams;
+use crate::families::{self, Families, Value, family, labels, sample};
 use crate::overload::Report;
 use crate::state::{Deployments, State, resident_memory};
 
-/// All metrics of the process.
+/// All metrics of the process, as text.
 pub(super) fn text(state: &State) -> String {
     let running = state.gateway();
     let metrics = running.as_ref().map(|gateway| gateway.metrics()).unwrap_or_default();
-    let mut out = String::new();
-    gateway(&mut out, &metrics);
+    families::text(&all(state, &metrics))
+}
+
+/// All metrics of the process, with what its workers counted.
+pub(crate) fn all(state: &State, metrics: &Metrics) -> Families {
+    let running = state.gateway();
+    let mut out = Families::default();
+    gateway(&mut out, metrics);
     let towards_clients = running.as_ref().and_then(|gateway| gateway.tls_status());
     let towards_upstreams = running.as_ref().map(|gateway| gateway.upstream_tls_status()).unwrap_or_default();
-    tls(&mut out, &metrics, towards_clients.as_ref(), &towards_upstreams);
+    tls(&mut out, metrics, towards_clients.as_ref(), &towards_upstreams);
     upstreams::metrics(&mut out, &running.map(|gateway| gateway.upstreams()).unwrap_or_default());
-    overload(&mut out, &metrics, state.overload().as_ref());
+    overload(&mut out, metrics, state.overload().as_ref());
     process(&mut out, state, &state.deployments());
     out
 }
 
-fn gateway(out: &mut String, metrics: &Metrics) {
+fn gateway(out: &mut Families, metrics: &Metrics) {
     let routes = sorted(&metrics.routes);
     family(out, "polygate_exchanges_total", "counter", "Exchanges that ended, by route, status and reason.");
     for (route, counts) in &routes {
-        for (status, reason, count) in &counts.exchanges {
+        for (status, reason, count) in counts.exchanges() {
             let labels =
                 labels(&[("route", route), ("status", &status.to_string()), ("reason", reason.as_str())]);
             sample(out, "polygate_exchanges_total", &labels, count);
@@ -40,7 +46,7 @@ fn gateway(out: &mut String, metrics: &Metrics) {
     let help = "From a request's head to its response's last byte.";
     family(out, "polygate_exchange_duration_seconds", "histogram", help);
     for (route, counts) in &routes {
-        histogram(out, "polygate_exchange_duration_seconds", ("route", route), &counts.duration);
+        histogram(out, "polygate_exchange_duration_seconds", ("route", route), &counts.duration());
     }
     let policies = sorted(&metrics.policies);
     let help = "Time in a policy itself, without the layers within.";
@@ -136,11 +142,11 @@ fn gateway(out: &mut String, metrics: &Metrics) {
 }
 
 /// How hard the process is pressed, and what became of it.
-fn overload(out: &mut String, metrics: &Metrics, report: Option<&Report>) {
+fn overload(out: &mut Families, metrics: &Metrics, report: Option<&Report>) {
     let help = "Exchanges that were answered with 503 because of overload, by cause.";
     family(out, "polygate_exchanges_shed_total", "counter", help);
     for (cause, shed) in Cause::ALL.iter().zip(metrics.shed) {
-        sample(out, "polygate_exchanges_shed_total", &labels(&[("cause", cause.as_str())]), shed);
+        sample(out, "polygate_exchanges_shed_total", labels(&[("cause", cause.as_str())]), shed);
     }
     let Some(report) = report else { return };
     let help =
@@ -150,12 +156,12 @@ fn overload(out: &mut String, metrics: &Metrics, report: Option<&Report>) {
     family(out, "polygate_overload_share", "gauge", "Share in use of what there is, by what it is.");
     for reading in &report.readings {
         let labels = labels(&[("cause", reading.cause.as_str())]);
-        sample(out, "polygate_overload_share", &labels, format_args!("{:.4}", reading.share()));
+        sample(out, "polygate_overload_share", &labels, reading.share());
     }
 }
 
 /// Handshakes, and how long certificates are good for.
-fn tls(out: &mut String, metrics: &Metrics, tls: Option<&TlsStatus>, upstreams: &UpstreamTlsStatus) {
+fn tls(out: &mut Families, metrics: &Metrics, tls: Option<&TlsStatus>, upstreams: &UpstreamTlsStatus) {
     let handshakes = &metrics.handshakes;
     family(out, "polygate_tls_handshakes_total", "counter", "TLS handshakes with clients, by outcome.");
     for (outcome, count) in [
@@ -165,7 +171,7 @@ fn tls(out: &mut String, metrics: &Metrics, tls: Option<&TlsStatus>, upstreams: 
         ("timeout", handshakes.timed_out),
         ("refused", handshakes.refused),
     ] {
-        sample(out, "polygate_tls_handshakes_total", &labels(&[("outcome", outcome)]), count);
+        sample(out, "polygate_tls_handshakes_total", labels(&[("outcome", outcome)]), count);
     }
     let help = "TLS handshakes with clients that are under way.";
     family(out, "polygate_tls_handshakes_running", "gauge", help);
@@ -189,7 +195,7 @@ fn tls(out: &mut String, metrics: &Metrics, tls: Option<&TlsStatus>, upstreams: 
     }
     family(out, "polygate_certificate_refreshes_total", "counter", "New files of certificates, by outcome.");
     for (outcome, count) in [("ok", tls.refreshed), ("refused", tls.refusals)] {
-        sample(out, "polygate_certificate_refreshes_total", &labels(&[("outcome", outcome)]), count);
+        sample(out, "polygate_certificate_refreshes_total", labels(&[("outcome", outcome)]), count);
     }
     family(
         out,
@@ -200,7 +206,7 @@ fn tls(out: &mut String, metrics: &Metrics, tls: Option<&TlsStatus>, upstreams: 
     sample(out, "polygate_certificates_stale", "", u8::from(tls.refused.is_some()));
 }
 
-fn process(out: &mut String, state: &State, deployments: &Deployments) {
+fn process(out: &mut Families, state: &State, deployments: &Deployments) {
     if let Some(failed) = state.failed_writes() {
         let name = "polygate_access_log_write_errors_total";
         family(out, name, "counter", "Writes to the access log's file that failed.");
@@ -208,11 +214,16 @@ fn process(out: &mut String, state: &State, deployments: &Deployments) {
     }
     let spans = |count: &AtomicU64| count.load(Ordering::Relaxed);
     family(out, "polygate_spans_total", "counter", "Spans by what became of them.");
-    sample(out, "polygate_spans_total", &labels(&[("outcome", "exported")]), spans(&state.spans.exported));
-    sample(out, "polygate_spans_total", &labels(&[("outcome", "failed")]), spans(&state.spans.failed));
+    sample(out, "polygate_spans_total", labels(&[("outcome", "exported")]), spans(&state.spans.exported));
+    sample(out, "polygate_spans_total", labels(&[("outcome", "failed")]), spans(&state.spans.failed));
+    family(out, "polygate_metrics_exports_total", "counter", "Exports of metrics, by what became of them.");
+    let exports = &state.exports;
+    for (outcome, count) in [("ok", &exports.ok), ("failed", &exports.failed)] {
+        sample(out, "polygate_metrics_exports_total", labels(&[("outcome", outcome)]), spans(count));
+    }
     family(out, "polygate_reloads_total", "counter", "Changes of the project, by outcome.");
     for (outcome, count) in [("ok", deployments.reloaded), ("refused", deployments.refusals)] {
-        sample(out, "polygate_reloads_total", &labels(&[("outcome", outcome)]), count);
+        sample(out, "polygate_reloads_total", labels(&[("outcome", outcome)]), count);
     }
     let help = "1 while the newest change is refused and an older deployment serves on.";
     family(out, "polygate_deployment_stale", "gauge", help);
@@ -220,7 +231,7 @@ fn process(out: &mut String, state: &State, deployments: &Deployments) {
     family(out, "polygate_info", "gauge", "Version and deployment that run.");
     let running = deployments.running.as_ref().map_or("", |running| running.deployment.id());
     let info = labels(&[("version", state.version), ("deployment", running), ("mode", state.mode.as_str())]);
-    sample(out, "polygate_info", &info, 1);
+    sample(out, "polygate_info", &info, 1_u8);
     if let Some(resident) = resident_memory() {
         family(out, "process_resident_memory_bytes", "gauge", "Resident memory of the process.");
         sample(out, "process_resident_memory_bytes", "", resident);
@@ -228,7 +239,7 @@ fn process(out: &mut String, state: &State, deployments: &Deployments) {
     family(out, "process_start_time_seconds", "gauge", "When the process started, in seconds since 1970.");
     let started = SystemTime::now().checked_sub(state.started.elapsed());
     let since = started.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
-    sample(out, "process_start_time_seconds", "", format_args!("{:.3}", since.as_secs_f64()));
+    sample(out, "process_start_time_seconds", "", since.as_secs_f64());
 }
 
 fn sorted<T>(map: &HashMap<Arc<str>, T>) -> Vec<(&str, &T)> {
@@ -237,54 +248,16 @@ fn sorted<T>(map: &HashMap<Arc<str>, T>) -> Vec<(&str, &T)> {
     all
 }
 
-pub(super) fn family(out: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-}
-
-pub(super) fn sample(out: &mut String, name: &str, labels: &str, value: impl Display) {
-    let _ = writeln!(out, "{name}{labels} {value}");
-}
-
-fn histogram(out: &mut String, name: &str, label: (&str, &str), histogram: &Histogram) {
-    let mut sum = 0;
-    for (bound, count) in Histogram::bounds().iter().zip(histogram.counts) {
-        sum += count;
-        let bound = (*bound as f64 / 1e6).to_string();
-        sample(out, &format!("{name}_bucket"), &labels(&[label, ("le", &bound)]), sum);
-    }
-    sample(out, &format!("{name}_bucket"), &labels(&[label, ("le", "+Inf")]), histogram.count);
-    sample(out, &format!("{name}_sum"), &labels(&[label]), histogram.sum.as_secs_f64());
-    sample(out, &format!("{name}_count"), &labels(&[label]), histogram.count);
-}
-
-/// `{name="value",...}` with backslash, quote and line feed escaped.
-pub(super) fn labels(pairs: &[(&str, &str)]) -> String {
-    let mut out = String::from("{");
-    for (index, (name, value)) in pairs.iter().enumerate() {
-        if index > 0 {
-            out.push(',');
-        }
-        let _ = write!(out, "{name}=\"");
-        for c in value.chars() {
-            match c {
-                '\\' => out.push_str("\\\\"),
-                '"' => out.push_str("\\\""),
-                '\n' => out.push_str("\\n"),
-                c => out.push(c),
-            }
-        }
-        out.push('"');
-    }
-    out.push('}');
-    out
+fn histogram(out: &mut Families, name: &'static str, label: (&'static str, &str), histogram: &Histogram) {
+    sample(out, name, labels(&[label]), Value::Durations(Box::new(histogram.clone())));
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use polygate_gateway::{PolicyMetrics, RouteMetrics};
-    use polygate_pipeline::Reason;
+    use polygate_gateway::{PolicyMetrics, RouteMetrics, Series};
+    use polygate_pipeline::{Method, Reason};
 
     use super::*;
 
@@ -293,9 +266,20 @@ mod tests {
         let mut duration = Histogram { count: 3, sum: Duration::from_millis(1500), ..Histogram::default() };
         duration.counts[0] = 1;
         duration.counts[3] = 1;
+        let series = |method, status, reason, duration| Series {
+            method: Some(method),
+            tls: false,
+            status,
+            reason,
+            duration,
+        };
+        let one = Histogram { count: 1, ..Histogram::default() };
         let route = RouteMetrics {
-            exchanges: vec![(200, Reason::Completed, 2), (502, Reason::UpstreamRefused, 1)],
-            duration: duration.clone(),
+            series: vec![
+                series(Method::GET, 200, Reason::Completed, one.clone()),
+                series(Method::GET, 502, Reason::UpstreamRefused, duration.clone()),
+                series(Method::POST, 200, Reason::Completed, one),
+            ],
         };
         let policy = PolicyMetrics {
             duration,
@@ -308,14 +292,16 @@ mod tests {
             connections: 7,
             ..Metrics::default()
         };
-        let mut out = String::new();
+        let mut out = Families::default();
         gateway(&mut out, &metrics);
+        let out = families::text(&out);
         for line in [
-            "polygate_exchanges_total{route=\"GET /a\\\"b\",status=\"502\",reason=\"upstream_refused\"} 1",
+            "polygate_exchanges_total{route=\"GET /a\\\"b\",status=\"502\",reason=\"upstream_refused\"} 3",
+            "polygate_exchanges_total{route=\"GET /a\\\"b\",status=\"200\",reason=\"completed\"} 2",
             "polygate_exchange_duration_seconds_bucket{route=\"GET /a\\\"b\",le=\"0.0001\"} 1",
             "polygate_exchange_duration_seconds_bucket{route=\"GET /a\\\"b\",le=\"0.001\"} 2",
             "polygate_exchange_duration_seconds_bucket{route=\"GET /a\\\"b\",le=\"60\"} 2",
-            "polygate_exchange_duration_seconds_bucket{route=\"GET /a\\\"b\",le=\"+Inf\"} 3",
+            "polygate_exchange_duration_seconds_bucket{route=\"GET /a\\\"b\",le=\"+Inf\"} 5",
             "polygate_exchange_duration_seconds_sum{route=\"GET /a\\\"b\"} 1.5",
             "polygate_policy_cpu_seconds_total{policy=\"stamp\"} 0.0025",
             "polygate_policy_failures_total{policy=\"stamp\",reason=\"policy_cpu\"} 4",

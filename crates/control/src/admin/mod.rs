@@ -5,7 +5,7 @@
 //! rebinding).
 
 mod log;
-mod metrics;
+pub(crate) mod metrics;
 mod upstreams;
 mod views;
 

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use polygate_gateway::{EndpointReport, UpstreamReport};
 use serde_json::{Map, Value, json};
 
-use super::metrics::{family, labels, sample};
+use crate::families::{Families, family, labels, sample};
 use crate::state::State;
 
 /// The named upstreams of what runs.
@@ -87,7 +87,7 @@ const OF_ENDPOINTS: [Figure<EndpointReport>; 4] = [
 ];
 
 /// The metrics of named upstreams.
-pub(super) fn metrics(out: &mut String, reports: &[UpstreamReport]) {
+pub(super) fn metrics(out: &mut Families, reports: &[UpstreamReport]) {
     if reports.is_empty() {
         return;
     }
@@ -101,7 +101,7 @@ pub(super) fn metrics(out: &mut String, reports: &[UpstreamReport]) {
     for (name, kind, help, read) in OF_UPSTREAMS {
         family(out, name, kind, help);
         for report in reports {
-            sample(out, name, &labels(&[("upstream", &report.name)]), read(report));
+            sample(out, name, labels(&[("upstream", &report.name)]), read(report));
         }
     }
     for (name, kind, help, read) in OF_ENDPOINTS {
@@ -112,7 +112,7 @@ pub(super) fn metrics(out: &mut String, reports: &[UpstreamReport]) {
                 sample(
                     out,
                     name,
-                    &labels(&[("upstream", &report.name), ("address", &address)]),
+                    labels(&[("upstream", &report.name), ("address", &address)]),
                     read(endpoint),
                 );
             }

@@ -10,7 +10,7 @@ use super::Owner;
 use crate::signals::cut_off;
 use crate::systemd;
 
-/// How long the end waits for the journal, and for the last traces to be exported.
+/// How long the end waits for the journal, and for the last traces and metrics to be exported, each.
 const WRITING_GRACE: Duration = Duration::from_secs(2);
 
 /// How long the end waits for answers at the upgrade socket.
@@ -47,10 +47,12 @@ impl Owner {
             self.announce(&why, gateway.metrics().running, timeouts.drain);
             tell_systemd(&why);
             cut = gateway.stop(timeouts.drain);
+            let metrics = self.metrics.take().map(|metrics| metrics.finish(gateway.metrics()));
             // The journal ends when nobody can send it anything more.
             drop((gateway, self.state.set_gateway(None)));
             finish(self.journal.take());
             finish(self.exporter.take());
+            finish(metrics);
             if cut > 0 {
                 let limit = timeouts.drain.as_secs_f64();
                 let message = format!("{} after {limit} s ([timeouts] drain)", cut_off(cut));

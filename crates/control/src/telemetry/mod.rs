@@ -1,6 +1,9 @@
-//! Export of traces (OTLP): a thread of its own takes traced exchanges from a bounded channel, makes spans of them, and
-//! sends them in batches. A collector that is away costs spans, never a request.
+//! Export of traces and metrics (OTLP). For traces a thread takes traced exchanges from a bounded channel, makes spans of
+//! them, and sends them in batches; for metrics another one looks at the counts at an interval. A collector that is away
+//! costs spans, never a request.
 
+mod metrics;
+mod resource;
 mod send;
 mod spans;
 #[cfg(test)]
@@ -18,7 +21,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use polygate_gateway::TraceRecord;
 use polygate_plan::Telemetry;
 
+pub(crate) use self::metrics::{Exporter as MetricsExporter, Exports};
+use self::resource::Resource;
 use self::send::{Refused, Sender};
+use crate::state::State;
 
 /// Spans of one request to the collector.
 const BATCH: usize = 512;
@@ -47,7 +53,23 @@ pub(crate) struct Counts {
     pub(crate) failed: AtomicU64,
 }
 
-/// Starts the export. The thread ends when nobody can send it anything more.
+/// Starts the export of metrics, if it is wanted.
+///
+/// # Errors
+/// When there is no thread to be had, or the endpoint cannot be used.
+pub(crate) fn start_metrics(
+    settings: &Telemetry,
+    variables: &BTreeMap<String, String>,
+    state: &Arc<State>,
+) -> io::Result<Option<MetricsExporter>> {
+    let Some(interval) = settings.metrics else { return Ok(None) };
+    let headers = headers(variables.get(HEADERS).map_or("", String::as_str));
+    let sender = Sender::new(settings, &headers)?;
+    let resource = Resource::new(settings, state.version);
+    metrics::start(sender, resource, interval, state.clone()).map(Some)
+}
+
+/// Starts the export of traces. The thread ends when nobody can send it anything more.
 ///
 /// # Errors
 /// When there is no thread to be had, or the endpoint cannot be used.
@@ -60,7 +82,7 @@ pub(crate) fn start(
 ) -> io::Result<JoinHandle<()>> {
     let headers = headers(variables.get(HEADERS).map_or("", String::as_str));
     let sender = Sender::new(settings, &headers)?;
-    let resource = spans::Resource::new(&settings.service_name, version);
+    let resource = Resource::new(settings, version);
     std::thread::Builder::new()
         .name("polygate-traces".to_owned())
         .spawn(move || Exporter { sender, resource, counts, complained: None }.run(&traces))
@@ -74,7 +96,7 @@ fn headers(text: &str) -> Vec<(String, String)> {
 
 struct Exporter {
     sender: Sender,
-    resource: spans::Resource,
+    resource: Resource,
     counts: Arc<Counts>,
     complained: Option<Instant>,
 }
@@ -97,7 +119,7 @@ impl Exporter {
                 }
             }
             let count = batch.len() as u64;
-            let request = self.resource.request(std::mem::take(&mut batch));
+            let request = spans::request(&self.resource, std::mem::take(&mut batch));
             match self.export(&request, gone) {
                 Ok(()) => self.counts.exported.fetch_add(count, Ordering::Relaxed),
                 Err(why) => {

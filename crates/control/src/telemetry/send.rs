@@ -1,29 +1,54 @@
 //! The way to the collector: OTLP over HTTP (protobuf) or gRPC.
 
+use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use polygate_plan::{OtlpProtocol, Telemetry};
 use prost::Message;
 use tonic::metadata::{MetadataKey, MetadataValue};
 use tonic::transport::{Channel, ClientTlsConfig};
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-/// Where traces go below the endpoint (OTLP specification, OTLP/HTTP).
-const PATH: &str = "/v1/traces";
+/// What the collector is sent.
+pub(super) trait Batch: Message + Clone + 'static {
+    /// Where it goes below the endpoint (OTLP specification, OTLP/HTTP).
+    const PATH: &'static str;
+
+    /// Calls the collector's service for it.
+    fn call(channel: Channel, request: Request<Self>) -> impl Future<Output = Result<(), Status>>;
+}
+
+impl Batch for ExportTraceServiceRequest {
+    const PATH: &'static str = "/v1/traces";
+
+    async fn call(channel: Channel, request: Request<Self>) -> Result<(), Status> {
+        TraceServiceClient::new(channel).export(request).await.map(drop)
+    }
+}
+
+impl Batch for ExportMetricsServiceRequest {
+    const PATH: &'static str = "/v1/metrics";
+
+    async fn call(channel: Channel, request: Request<Self>) -> Result<(), Status> {
+        MetricsServiceClient::new(channel).export(request).await.map(drop)
+    }
+}
 
 /// Sends batches, one at a time; blocks meanwhile.
 pub(super) enum Sender {
-    Http { agent: ureq::Agent, url: String, headers: Vec<(String, String)> },
+    Http { agent: ureq::Agent, endpoint: String, headers: Vec<(String, String)> },
     Grpc(Box<Grpc>),
 }
 
 pub(super) struct Grpc {
     runtime: tokio::runtime::Runtime,
-    client: TraceServiceClient<Channel>,
+    channel: Channel,
     headers: Vec<(String, String)>,
     timeout: Duration,
 }
@@ -64,11 +89,9 @@ impl Sender {
                     .tls_config(TlsConfig::builder().root_certs(system_roots()).build())
                     .build()
                     .new_agent();
-                let url = match endpoint.strip_suffix(PATH) {
-                    Some(_) => endpoint.to_owned(),
-                    None => format!("{endpoint}{PATH}"),
-                };
-                Ok(Self::Http { agent, url, headers })
+                // Some write the endpoint of traces in full.
+                let endpoint = endpoint.strip_suffix(ExportTraceServiceRequest::PATH).unwrap_or(endpoint);
+                Ok(Self::Http { agent, endpoint: endpoint.to_owned(), headers })
             }
             OtlpProtocol::Grpc => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -83,16 +106,16 @@ impl Sender {
                     let _within = runtime.enter();
                     channel.connect_timeout(settings.timeout).connect_lazy()
                 };
-                let client = TraceServiceClient::new(channel);
-                Ok(Self::Grpc(Box::new(Grpc { runtime, client, headers, timeout: settings.timeout })))
+                Ok(Self::Grpc(Box::new(Grpc { runtime, channel, headers, timeout: settings.timeout })))
             }
         }
     }
 
-    pub(super) fn send(&mut self, request: &ExportTraceServiceRequest) -> Result<(), Refused> {
+    pub(super) fn send<B: Batch>(&mut self, request: &B) -> Result<(), Refused> {
         match self {
-            Self::Http { agent, url, headers } => {
-                let mut post = agent.post(&*url).header("content-type", "application/x-protobuf");
+            Self::Http { agent, endpoint, headers } => {
+                let url = format!("{endpoint}{}", B::PATH);
+                let mut post = agent.post(&url).header("content-type", "application/x-protobuf");
                 for (name, value) in headers.iter() {
                     post = post.header(name, value);
                 }
@@ -111,7 +134,7 @@ impl Sender {
 }
 
 impl Grpc {
-    fn send(&mut self, batch: &ExportTraceServiceRequest) -> Result<(), Refused> {
+    fn send<B: Batch>(&mut self, batch: &B) -> Result<(), Refused> {
         let mut request = Request::new(batch.clone());
         request.set_timeout(self.timeout);
         for (name, value) in &self.headers {
@@ -120,9 +143,8 @@ impl Grpc {
                 request.metadata_mut().insert(key, value);
             }
         }
-        let (client, timeout) = (&mut self.client, self.timeout);
-        let sent =
-            self.runtime.block_on(async { tokio::time::timeout(timeout, client.export(request)).await });
+        let (timeout, call) = (self.timeout, B::call(self.channel.clone(), request));
+        let sent = self.runtime.block_on(async { tokio::time::timeout(timeout, call).await });
         match sent {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(status)) => Err(Refused {

@@ -4,48 +4,25 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use polygate_gateway::TraceRecord;
 use polygate_pipeline::{CallRecord, Reason, StepRecord, Verdict, Version};
 
+use super::resource::{Resource, number, text};
+
 /// The flag of spans that are sampled (W3C Trace Context 3.2.2.5.1).
 const SAMPLED: u32 = 1;
 
-/// Who tells all this.
-pub(super) struct Resource {
-    service: String,
-    version: String,
-}
-
-impl Resource {
-    pub(super) fn new(service: &str, version: &str) -> Self {
-        Self { service: service.to_owned(), version: version.to_owned() }
-    }
-
-    /// A request to the collector with these spans.
-    pub(super) fn request(&self, spans: Vec<Span>) -> ExportTraceServiceRequest {
-        let attributes = vec![
-            text("service.name", &self.service),
-            text("service.version", &self.version),
-            number("process.pid", i64::from(std::process::id())),
-        ];
-        let scope = InstrumentationScope {
-            name: "polygate".to_owned(),
-            version: self.version.clone(),
-            ..InstrumentationScope::default()
-        };
-        ExportTraceServiceRequest {
-            resource_spans: vec![ResourceSpans {
-                resource: Some(ProtoResource { attributes, ..ProtoResource::default() }),
-                scope_spans: vec![ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }],
-                ..ResourceSpans::default()
-            }],
-        }
+/// A request to the collector with these spans.
+pub(super) fn request(resource: &Resource, spans: Vec<Span>) -> ExportTraceServiceRequest {
+    ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            resource: Some(resource.attributes()),
+            scope_spans: vec![ScopeSpans { scope: Some(resource.scope()), spans, ..ScopeSpans::default() }],
+            ..ResourceSpans::default()
+        }],
     }
 }
 
@@ -197,16 +174,4 @@ fn version(version: Version) -> &'static str {
         Version::Http11 => "1.1",
         Version::Http2 => "2",
     }
-}
-
-fn text(key: &str, value: &str) -> KeyValue {
-    attribute(key, Value::StringValue(value.to_owned()))
-}
-
-fn number(key: &str, value: i64) -> KeyValue {
-    attribute(key, Value::IntValue(value))
-}
-
-fn attribute(key: &str, value: Value) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use polygate_pipeline::{Budget, Diagnostic, LogLevel, Span, Target, Upgrade, is_token};
 use polygate_plan::{self as plan, AccessLog, LogFormat, Settings};
@@ -201,7 +202,17 @@ fn overload(from: &raw::Overload, node: &Node, project: &mut Project<'_>) -> pla
     to
 }
 
+/// The shortest time between two exports of metrics.
+const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+
 fn telemetry(raw: raw::Telemetry, node: &Node, project: &mut Project<'_>) -> Option<plan::Telemetry> {
+    let interval = raw.metrics_interval.map_or(Duration::from_secs(60), |interval| interval.0);
+    if interval < LEAST_INTERVAL {
+        let place = node.get("metrics-interval").unwrap_or(node);
+        let problem = Diagnostic::error("out-of-range", "metrics cannot be exported that often");
+        let problem = problem.at(FILE, Some(place.span)).field("telemetry.metrics-interval");
+        project.report(problem.expected("100ms or more"));
+    }
     let node = node.get("endpoint").unwrap_or(node);
     let endpoint = match Target::parse(&raw.endpoint?) {
         Ok(target) => target,
@@ -220,8 +231,10 @@ fn telemetry(raw: raw::Telemetry, node: &Node, project: &mut Project<'_>) -> Opt
         },
         sample: raw.sample.unwrap_or(1.0),
         trust_parents: raw.trust_parents.unwrap_or(true),
+        traces: raw.traces.unwrap_or(true),
+        metrics: (raw.metrics == Some(true)).then_some(interval),
         service_name: raw.service_name.unwrap_or_else(|| "polygate".to_owned()),
-        timeout: raw.timeout.map_or(std::time::Duration::from_secs(10), |timeout| timeout.0),
+        timeout: raw.timeout.map_or(Duration::from_secs(10), |timeout| timeout.0),
     })
 }
 

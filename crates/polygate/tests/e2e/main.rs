@@ -9,6 +9,7 @@ mod events;
 mod examples;
 mod harness;
 mod logs;
+mod metrics;
 mod names;
 mod overload;
 mod packages;

@@ -22,13 +22,13 @@ use prost::Message;
 use crate::harness::{Gateway, PATIENCE, Project};
 
 /// A server that answers each request with 200 and tells of it: its head, and its body.
-struct Server {
-    port: u16,
+pub(crate) struct Server {
+    pub(crate) port: u16,
     requests: Receiver<(String, Vec<u8>)>,
 }
 
 impl Server {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, requests) = channel();
@@ -41,7 +41,7 @@ impl Server {
         Self { port, requests }
     }
 
-    fn next(&self) -> (String, Vec<u8>) {
+    pub(crate) fn next(&self) -> (String, Vec<u8>) {
         self.requests.recv_timeout(PATIENCE).unwrap()
     }
 }
@@ -91,7 +91,7 @@ impl Spans {
     }
 }
 
-fn attributes(pairs: &[KeyValue]) -> HashMap<&str, String> {
+pub(crate) fn attributes(pairs: &[KeyValue]) -> HashMap<&str, String> {
     let text = |value: &KeyValue| match value.value.as_ref().unwrap().value.as_ref().unwrap() {
         Value::StringValue(text) => text.clone(),
         Value::IntValue(number) => number.to_string(),

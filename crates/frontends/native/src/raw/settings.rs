@@ -45,7 +45,7 @@ pub(crate) struct SettingsFile {
     pub(crate) log: Log,
     /// How the lines of exchanges look and where they go.
     pub(crate) access_log: AccessLogFile,
-    /// Export of traces with OpenTelemetry's protocol.
+    /// Export of traces and metrics with OpenTelemetry's protocol.
     pub(crate) telemetry: Telemetry,
     /// What `polygate dev` does beside serving.
     pub(crate) dev: Dev,
@@ -329,12 +329,12 @@ pub(crate) enum AccessLog {
     Off,
 }
 
-/// Export of traces with OpenTelemetry's protocol (OTLP). Further fields for the collector, such as a token, come from the
+/// Export of traces and metrics with OpenTelemetry's protocol (OTLP). Further fields for the collector, such as a token, come from the
 /// variable `OTEL_EXPORTER_OTLP_HEADERS`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Telemetry {
-    /// The collector, such as `http://127.0.0.1:4318`. Default none: nothing is traced.
+    /// The collector, such as `http://127.0.0.1:4318`. Default none: nothing is exported.
     pub(crate) endpoint: Option<String>,
     /// How it is spoken to. Default `http`.
     pub(crate) protocol: Option<OtlpProtocol>,
@@ -343,7 +343,13 @@ pub(crate) struct Telemetry {
     pub(crate) sample: Option<f64>,
     /// Whether the trace of any client is continued; with `false`, of trusted proxies alone. Default true.
     pub(crate) trust_parents: Option<bool>,
-    /// What the gateway is called in traces. Default `polygate`.
+    /// Whether traces are exported. Default true.
+    pub(crate) traces: Option<bool>,
+    /// Whether metrics are exported. Default false.
+    pub(crate) metrics: Option<bool>,
+    /// How often they are. Default 60s.
+    pub(crate) metrics_interval: Option<Duration>,
+    /// What the gateway is called in traces and metrics. Default `polygate`.
     pub(crate) service_name: Option<String>,
     /// How long one request to the collector may take. Default 10s.
     pub(crate) timeout: Option<Duration>,

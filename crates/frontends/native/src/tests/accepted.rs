@@ -183,6 +183,9 @@ fn settings_are_read() {
         protocol = "grpc"
         sample = 0.25
         trust-parents = false
+        traces = false
+        metrics = true
+        metrics-interval = "5s"
         [dev]
         echo = "127.0.0.1:9010"
     "#;
@@ -221,6 +224,7 @@ fn settings_are_read() {
     let telemetry = s.telemetry.as_ref().unwrap();
     assert_eq!((telemetry.endpoint.port(), telemetry.protocol), (4317, OtlpProtocol::Grpc));
     assert_eq!((telemetry.sample, telemetry.trust_parents), (0.25, false));
+    assert_eq!((telemetry.traces, telemetry.metrics), (false, Some(Duration::from_secs(5))));
 }
 
 fn combined() -> AccessFormat {

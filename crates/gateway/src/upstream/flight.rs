@@ -19,7 +19,7 @@ use crate::wire::{Broken, Transfer, take_whole};
 
 /// Interim responses that may come before the final one. A server that is busy for long sends one now and then; how
 /// many of them a client is sent is a setting.
-const MAX_INTERIM: usize = 1000;
+pub(super) const MAX_INTERIM: usize = 1000;
 
 /// Where the request's body stands.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -522,3 +522,19 @@ fn an_upstream_that_does_not_agree_gives_no_tunnel() {
         assert!(!upstream.requests.borrow()[0].contains("pgrade"));
     });
 }
+
+#[test]
+fn interim_responses_come_to_an_end() {
+    run(async {
+        let (client, connection) = client();
+        for (count, fine) in [(flight::MAX_INTERIM, true), (flight::MAX_INTERIM + 1, false)] {
+            let answer = "HTTP/1.1 102 Processing\r\n\r\n".repeat(count) + OK;
+            let upstream = Upstream::start(vec![vec![Act::Answer(HEAD, answer.leak()), Act::Count]]).await;
+            let sent = client.send_to(upstream.request(Method::GET, "/"), &connection, None).await;
+            match sent {
+                Ok(response) => assert!(fine && text(response).await == "ok"),
+                Err(failure) => assert!(!fine && failure.reason() == Reason::UpstreamProtocol, "{failure}"),
+            }
+        }
+    });
+}

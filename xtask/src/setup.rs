@@ -46,6 +46,27 @@ fn is_installed(folder: &Path) -> bool {
     matches!((installed, wanted), (Some(installed), Some(wanted)) if installed >= wanted)
 }
 
+/// The test authority for ACME, and the name service that goes with it: what is built, and from what.
+const PEBBLE: [(&str, &str); 2] = [
+    ("pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1"),
+    ("pebble-challtestsrv", "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv@v2.10.1"),
+];
+
+/// Builds Pebble into `target/test-tools`, where tests look for it. The answer says why not, when it could not be.
+pub(crate) fn pebble() -> Result<(), String> {
+    let folder = crate::root().join("target").join("test-tools");
+    for (name, module) in PEBBLE {
+        if folder.join(name).exists() {
+            continue;
+        }
+        // Where Go's own archive puts it, which is not on every path.
+        let go = ["go", "/usr/local/go/bin/go"].into_iter().find(|go| exists(go));
+        let go = go.ok_or("go is not installed (go.dev/dl, or Debian: apt-get install golang-go)")?;
+        program(go, &["install", module]).variable("GOBIN", &folder).run()?;
+    }
+    Ok(())
+}
+
 /// Names those of `programs` that are not on the path, with the Debian package that has them.
 pub(crate) fn missing(programs: &[(&str, &str)]) -> Option<String> {
     let missing: Vec<_> = programs.iter().filter(|(name, _)| !exists(name)).collect();

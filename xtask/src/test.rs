@@ -21,6 +21,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
             skipped.push(format!("tests with npm packages of {folder}: {why}"));
         }
     }
+    if let Err(why) = setup::pebble() {
+        skipped.push(format!("tests with Pebble: {why}"));
+    }
     // Tests add a line for each case that they cannot run here.
     let report = root().join("target").join("skipped-tests.txt");
     std::fs::create_dir_all(root().join("target")).map_err(|error| format!("target: {error}"))?;

@@ -5,6 +5,7 @@
 //! memory and descriptors, `journal` writes what happens, `admin` answers questions.
 //! `report` and `explain` show a project's problems and a request's way to people and machines.
 
+mod acme;
 mod admin;
 mod build;
 mod certificates;

@@ -14,13 +14,14 @@ use std::time::Instant;
 
 use polygate_gateway::{Deployment, Gateway, GatewayOptions, Inherited, Refreshed, StartError, Tracing};
 use polygate_pipeline::{Diagnostic, LogLevel};
-use polygate_plan::{AccessFormat, LogFormat, LogSettings, Settings};
+use polygate_plan::{AccessFormat, LogFormat, LogSettings, Plan, Settings};
 use serde_json::{Map, json};
 
 pub use error::ServeError;
 
 use self::stop::Why;
 
+use crate::acme::Acme;
 use crate::build::{Builder, Built, Overrides};
 use crate::certificates::CertificateWatch;
 use crate::clock::short;
@@ -99,6 +100,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         admin: None,
         journal: None,
         certificates: None,
+        acme: None,
         exporter: None,
         metrics: None,
     };
@@ -145,6 +147,8 @@ struct Owner {
     journal: Option<JoinHandle<()>>,
     /// Hears of changes in files of certificates.
     certificates: Option<CertificateWatch>,
+    /// Obtains certificates.
+    acme: Option<Acme>,
     /// Exports traces.
     exporter: Option<JoinHandle<()>>,
     /// Exports metrics.
@@ -243,6 +247,8 @@ impl Owner {
             Some(predecessor) => self.relieve(predecessor)?,
             None => {}
         }
+        // From here on clients, and authorities, reach this process alone.
+        self.obtain_certificates(deployment.plan());
         if let Some(path) = upgrade_socket {
             upgrade::listen(path, self.state.clone())
                 .map_err(|error| ServeError::upgrade_socket(path, &error))?;
@@ -370,6 +376,7 @@ impl Owner {
         }
         let took = started.elapsed();
         self.watch_certificates(&deployment.plan().settings);
+        self.obtain_certificates(deployment.plan());
         self.state.update(|deployments| deployments.deployed(deployment.clone(), took));
         if !diagnostics.is_empty() {
             self.voice.report(&Report::new(self.builder.root(), &diagnostics));
@@ -411,6 +418,34 @@ impl Owner {
         }
         if let Some(watch) = &self.certificates {
             watch.watch(files);
+        }
+    }
+
+    /// Sees to it that certificates are obtained as the plan says.
+    fn obtain_certificates(&mut self, plan: &Plan) {
+        let settings = plan.settings.tls.as_ref().and_then(|tls| tls.acme.as_ref());
+        if self.state.mode == Mode::Dev {
+            if settings.is_some() {
+                self.voice.say(
+                    LogLevel::Warn,
+                    "no certificates are obtained in development: [tls.acme] is for run",
+                );
+            }
+            return;
+        }
+        let Some(gateway) = self.state.gateway() else { return };
+        if self.acme.is_none() && settings.is_some() {
+            let commands = self.state.commands.clone();
+            match Acme::start(gateway.challenges(), commands, self.state.acme.clone()) {
+                Ok(acme) => self.acme = Some(acme),
+                Err(error) => {
+                    let message = format!("certificates cannot be obtained: {error}");
+                    self.voice.say(LogLevel::Error, message);
+                }
+            }
+        }
+        if let Some(acme) = &self.acme {
+            acme.assign(settings, &plan.variables);
         }
     }
 

@@ -12,6 +12,7 @@ use polygate_pipeline::{Diagnostic, LogLevel, Role};
 use polygate_plan::Plan;
 use tokio::sync::{oneshot, watch};
 
+use crate::acme;
 use crate::journal::{Output, Voice};
 use crate::level::Levels;
 use crate::overload::Report;
@@ -132,6 +133,8 @@ pub(crate) struct State {
     pub(crate) commands: Sender<Command>,
     /// The program's file, as it was called when the process started: a new version stands there later.
     pub(crate) binary: Option<PathBuf>,
+    /// The domains that certificates are obtained for.
+    pub(crate) acme: Arc<acme::Status>,
     /// What became of spans.
     pub(crate) spans: Arc<Counts>,
     /// What became of exports of metrics.
@@ -194,6 +197,7 @@ impl State {
             started: Instant::now(),
             commands,
             binary: std::env::current_exe().ok(),
+            acme: Arc::default(),
             spans: Arc::default(),
             exports: Exports::default(),
             levels: Arc::new(Levels::new(match mode {

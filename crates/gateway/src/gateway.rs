@@ -16,7 +16,9 @@ use crate::listen::{self, Bound, Inherited};
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::overload::{Level, Overload, Pulse, Strain};
 use crate::record::ExchangeRecord;
-use crate::tls::{Acceptor, Clients, ClientsKeeper, Keeper, Refreshed, TlsStatus, UpstreamTlsStatus};
+use crate::tls::{
+    Acceptor, Challenges, Clients, ClientsKeeper, Keeper, Refreshed, TlsStatus, UpstreamTlsStatus,
+};
 use crate::traces::{TraceRecord, Tracing};
 use crate::upstream::{Lookout, Roll, UpstreamReport, Watching, report};
 use crate::worker::{Command, Ping, Worker};
@@ -114,6 +116,7 @@ impl Gateway {
             }
             _ => (None, Vec::new()),
         };
+        let tls = Keeper::default();
         let (events, receiver) = Events::new(options.log_level.clone());
         let (events, traces) = match options.tracing {
             Some(_) => events.with_traces(),
@@ -138,6 +141,7 @@ impl Gateway {
                 tracing: options.tracing,
                 settings: settings.clone(),
                 roll: roll.clone(),
+                challenges: tls.challenges().clone(),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
@@ -146,7 +150,7 @@ impl Gateway {
             let (pulse, thread) = (Mutex::default(), Mutex::new(Some(thread)));
             workers.push(Handle { commands, pings, pulse, metrics, roll, thread });
         }
-        let (tls, sockets, receiver) = (Keeper::default(), Mutex::new(sockets), Mutex::new(Some(receiver)));
+        let (sockets, receiver) = (Mutex::new(sockets), Mutex::new(Some(receiver)));
         let (lookout, running, clients) = Default::default();
         let traces = Mutex::new(traces);
         let gateway = Self {
@@ -263,6 +267,11 @@ impl Gateway {
     /// The certificates; `None` when there is no listener for TLS.
     pub fn tls_status(&self) -> Option<TlsStatus> {
         self.tls.status()
+    }
+
+    /// Answers to authorities that are asked for certificates.
+    pub fn challenges(&self) -> Arc<Challenges> {
+        self.tls.challenges().clone()
     }
 
     /// What connections to upstreams are encrypted with.

@@ -1,7 +1,7 @@
 //! The exchange on a worker: from a request that was read to a response that can be sent, and its record.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use polygate_pipeline::{
     Body, Client, Exchange, ExchangeParts, Failure, Interim, Known, LogLevel, Method, Reason, Request,
-    RequestId, Response, Target, Trace, Upgrade, Version,
+    RequestId, Response, StatusCode, Target, Trace, Upgrade, Version,
 };
 use polygate_plan::{CanonicalPath, PathSeen, Settings, canonical};
 
@@ -23,6 +23,7 @@ use crate::overload::{Cause, Valve};
 use crate::problem::problem;
 use crate::record::ExchangeRecord;
 use crate::service::{End, Finish, Refusal, Service};
+use crate::tls::Challenges;
 use crate::traces::{TraceRecord, Tracing};
 use crate::tunnel::{Seat, Seats};
 
@@ -47,6 +48,8 @@ struct Inner {
     dropped_for: Cell<Reason>,
     /// The label of exchanges without a route.
     unrouted: Arc<str>,
+    /// What authorities are answered that are asked for certificates.
+    challenges: OnceCell<Arc<Challenges>>,
 }
 
 impl Server {
@@ -74,7 +77,29 @@ impl Server {
             seats: Seats::default(),
             dropped_for: Cell::new(Reason::ClientClosed),
             unrouted: Arc::from(""),
+            challenges: OnceCell::new(),
         }))
+    }
+
+    /// The same, which answers challenges of authorities.
+    pub(crate) fn answering(self, challenges: &Arc<Challenges>) -> Self {
+        // It was made just now.
+        let _ = self.0.challenges.set(challenges.clone());
+        self
+    }
+
+    /// The answer to an authority's challenge by HTTP-01, which comes in cleartext (RFC 8555 8.3).
+    fn challenge(&self, client: &Client, request: &Request) -> Option<Response> {
+        let challenges = self.0.challenges.get().filter(|challenges| challenges.are_pending())?;
+        if client.tls.is_some() || request.method != Method::GET {
+            return None;
+        }
+        let answer = challenges.http(request.target.path())?;
+        let mut response = Response::new(StatusCode::OK);
+        // Constant, and a name.
+        let _ = response.headers.set("Content-Type", b"application/octet-stream");
+        response.body = Body::full(answer);
+        Some(response)
     }
 
     /// The deployment that new exchanges run on.
@@ -151,6 +176,9 @@ impl Server {
             && !connection.admits(request.target.host())
         {
             return Err(Failure::new(Reason::Misdirected));
+        }
+        if let Some(response) = self.challenge(track.exchange.client(), &request) {
+            return Ok(response);
         }
         let limit = settings.limits.body.bytes();
         match request.body.length() {

@@ -17,7 +17,7 @@ use crate::live::Live;
 use crate::metrics::WorkerMetrics;
 use crate::overload::{Overload, Valve};
 use crate::serve::Server;
-use crate::tls::{Acceptor, Clients};
+use crate::tls::{Acceptor, Challenges, Clients};
 use crate::traces::Tracing;
 use crate::tunnel::FAREWELL;
 use crate::upstream::{Client, Roll, Watching};
@@ -64,6 +64,8 @@ pub(crate) struct Worker {
     pub(crate) settings: Settings,
     /// Where its named upstreams are listed.
     pub(crate) roll: Roll,
+    /// What authorities are answered that are asked for certificates.
+    pub(crate) challenges: Arc<Challenges>,
 }
 
 /// How often the worker looks at its instances' memory.
@@ -153,7 +155,8 @@ impl Worker {
                     let (events, metrics) = (self.events.clone(), self.metrics.clone());
                     let (xray, tracing) = (self.xray_sample, self.tracing);
                     let valve = valve.clone();
-                    let first = Server::new(self.number, live, events, metrics.clone(), xray, tracing, valve);
+                    let first = Server::new(self.number, live, events, metrics.clone(), xray, tracing, valve)
+                        .answering(&self.challenges);
                     let spawn = |listener, secure| {
                         let (service, metrics) = (first.clone(), metrics.clone());
                         Listener::spawn(listener, secure, service, stop.clone(), metrics, &settings);

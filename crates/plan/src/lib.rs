@@ -4,6 +4,7 @@
 //! unresolved names, no templates that were not parsed, no options that are not optional.
 
 mod access_log;
+mod acme;
 mod compression;
 mod network;
 mod path;
@@ -24,6 +25,7 @@ use polygate_pipeline::{PolicySpec, Project, Role, RouteInfo};
 pub use access_log::{
     AccessFormat, AccessLog, AccessLogSettings, LineError, LinePiece, LineTemplate, Variable,
 };
+pub use acme::{Acme, AcmeChallenge, AcmeDomain, AcmeKey, ExternalAccount, MAX_ACME_DOMAINS};
 pub use compression::{Coding, Compression};
 pub use network::Networks;
 pub use path::{AmbiguousPaths, CanonicalPath, PathForm, PathSeen, canonical};

@@ -4,11 +4,15 @@ use std::path::{Path, PathBuf};
 
 use polygate_pipeline::TlsVersion;
 
+use crate::Acme;
+
 /// How connections of clients are encrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// Our certificates; the first one is shown to clients that ask for no name, or for one that none of them has.
     pub certificates: Vec<CertificateFiles>,
+    /// Certificates that are obtained, beside those of files; `None` when there are none.
+    pub acme: Option<Acme>,
     /// The oldest version that is spoken. Default 1.2.
     pub min_version: TlsVersion,
     /// Whether HTTP/2 is offered. Default true.
@@ -24,7 +28,8 @@ impl Tls {
     /// All files that it names.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let pairs = self.certificates.iter().flat_map(|files| [files.cert.as_path(), files.key.as_path()]);
-        pairs.chain(self.client_auth.authorities())
+        let obtained = self.acme.iter().flat_map(|acme| &acme.domains).map(|domain| domain.file.as_path());
+        pairs.chain(obtained).chain(self.client_auth.authorities())
     }
 }
 
@@ -63,6 +68,7 @@ impl Default for Tls {
     fn default() -> Self {
         Self {
             certificates: Vec::new(),
+            acme: None,
             min_version: TlsVersion::Tls12,
             http2: true,
             client_auth: ClientAuth::Off,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use polygate_gateway::{Cause, Histogram, Metrics, TlsStatus, UpstreamTlsStatus};
 
-use super::upstreams;
+use super::{certificates, upstreams};
 use crate::families::{self, Families, Value, family, labels, sample};
 use crate::overload::Report;
 use crate::state::{Deployments, State, resident_memory};
@@ -27,6 +27,7 @@ pub(crate) fn all(state: &State, metrics: &Metrics) -> Families {
     let towards_clients = running.as_ref().and_then(|gateway| gateway.tls_status());
     let towards_upstreams = running.as_ref().map(|gateway| gateway.upstream_tls_status()).unwrap_or_default();
     tls(&mut out, metrics, towards_clients.as_ref(), &towards_upstreams);
+    certificates::metrics(&mut out, state);
     upstreams::metrics(&mut out, &running.map(|gateway| gateway.upstreams()).unwrap_or_default());
     overload(&mut out, metrics, state.overload().as_ref());
     process(&mut out, state, &state.deployments());

@@ -4,6 +4,7 @@
 //! `Origin` are refused, and on loopback a `Host` that is a name other than `localhost` is refused as well (DNS
 //! rebinding).
 
+mod certificates;
 mod log;
 pub(crate) mod metrics;
 mod upstreams;
@@ -35,6 +36,7 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("GET", "/status", "the running deployment, the change that was refused last and why, memory"),
     ("GET", "/routes", "the routes, in the order in which they are tried"),
     ("GET", "/upstreams", "the named upstreams: endpoints, their health and why, requests under way, counts"),
+    ("GET", "/certificates", "certificates in use, and the domains that some are obtained for by ACME"),
     ("GET", "/metrics", "counts and durations in the text format of Prometheus"),
     (
         "GET",
@@ -105,6 +107,7 @@ async fn respond(state: &State, address: SocketAddr, asked: &Asked<'_>) -> Answe
         "/status" if reading => json_answer(200, &views::status(state)),
         "/routes" if reading => json_answer(200, &views::routes(state)),
         "/upstreams" if reading => json_answer(200, &upstreams::view(state)),
+        "/certificates" if reading => json_answer(200, &certificates::view(state)),
         "/metrics" if reading => {
             text_answer(200, "text/plain; version=0.0.4; charset=utf-8", metrics::text(state))
         }

@@ -27,6 +27,8 @@ pub(super) enum Why {
 impl Owner {
     /// Ends the gateway in good order. From before this is called `/health/ready` says 503.
     pub(super) fn stop(mut self, why: Why) {
+        // Whoever goes on, or comes next, obtains certificates.
+        self.acme = None;
         let running = self.state.deployments().running;
         let timeouts = running.map(|running| running.deployment.plan().settings.timeouts);
         let mut cut = 0;

@@ -6,6 +6,7 @@
 //! all that is wrong is reported in one run. Plugin code is not looked at: its world does that.
 
 mod access_log;
+mod acme;
 mod check;
 mod env;
 mod handler;

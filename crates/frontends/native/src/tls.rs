@@ -3,6 +3,7 @@
 use polygate_pipeline::{Diagnostic, TlsVersion};
 use polygate_plan::{self as plan, CertificateFiles, Tls};
 
+use crate::acme;
 use crate::raw::tls as raw;
 use crate::settings::{FILE, authorities, set};
 use crate::source::Project;
@@ -28,13 +29,15 @@ pub(crate) fn load(
         let problem = Diagnostic::error("bad-value", "cleartext and TLS cannot share an address");
         project.report(problem.at(FILE, found.map(|node| node.span)).field("listen.tls-address"));
     }
-    if file.certificates.is_empty() {
+    let acme = file.acme.as_ref().and_then(|acme| acme::load(project, acme, node));
+    if file.certificates.is_empty() && file.acme.is_none() {
         let place = node.or_else(|| tree.get("listen")?.get("tls-address"));
         let problem = Diagnostic::error("missing-field", "there is no certificate for the TLS listener");
         let problem = problem.at(FILE, place.map(|node| node.span)).field("tls.certificates");
-        project.report(problem.expected("[[tls.certificates]] with cert = \"FILE\" and key = \"FILE\""));
+        let expected = "[[tls.certificates]] with cert = \"FILE\" and key = \"FILE\", or [tls.acme]";
+        project.report(problem.expected(expected));
     }
-    let mut tls = Tls { client_auth: client_auth(project, &file, node), ..Tls::default() };
+    let mut tls = Tls { acme, client_auth: client_auth(project, &file, node), ..Tls::default() };
     for certificate in file.certificates {
         let files = CertificateFiles {
             cert: project.root.join(certificate.cert),

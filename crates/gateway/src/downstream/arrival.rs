@@ -18,7 +18,7 @@ use super::stop::Open;
 use super::transport::Transport;
 use super::{Common, connection};
 use crate::service::Service;
-use crate::tls::Acceptor;
+use crate::tls::{Acceptor, is_challenge};
 
 /// How long, and for how many bytes, a client that failed in its handshake is listened to, so that it learns why.
 const FAREWELL: (Duration, u64) = (Duration::from_millis(500), 16 << 10);
@@ -103,6 +103,7 @@ pub(super) async fn encrypted<S: Service>(
         match &outcome {
             Ok(Ok((_, facts))) if facts.resumed => counts.resumed += 1,
             Ok(Ok(_)) => counts.full += 1,
+            Ok(Err(error)) if is_challenge(error) => counts.full += 1,
             Ok(Err(_)) => counts.failed += 1,
             Err(_) => counts.timed_out += 1,
         }

@@ -1,21 +1,23 @@
 //! What handshakes with clients are made with.
 
-use std::io;
 use std::sync::Arc;
+use std::{fmt, io};
 
-use polygate_pipeline::{Diagnostic, Tls as Facts, TlsVersion};
-use polygate_plan::{ClientAuth, Tls};
+use polygate_pipeline::{Diagnostic, Severity, Tls as Facts, TlsVersion};
+use polygate_plan::{AcmeDomain, CertificateFiles, ClientAuth, Tls};
 use ring::digest;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::Ticketer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{Acceptor as Greeting, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::{Certificate, authorities};
+use super::challenges::Challenges;
 use super::peer;
 use super::resolver::Resolver;
 
@@ -26,6 +28,8 @@ pub(crate) struct Acceptor {
     /// Over the content of all files, to notice changes.
     digest: Digest,
     sessions: Sessions,
+    /// What authorities are answered, when certificates are obtained from one.
+    challenges: Option<Arc<Challenges>>,
 }
 
 type Digest = [u8; 32];
@@ -54,11 +58,12 @@ impl Acceptor {
         let mut found = Vec::new();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut content = digest::Context::new(&digest::SHA256);
-        let certificates: Vec<Certificate> = tls
+        let mut certificates: Vec<Certificate> = tls
             .certificates
             .iter()
             .filter_map(|files| Certificate::load(files, &provider, &mut content, &mut found))
             .collect();
+        certificates.extend(obtained(tls, &provider, &mut content, &mut found));
         let mut vouching = digest::Context::new(&digest::SHA256);
         vouching.update(format!("{:?}", tls.client_auth).as_bytes());
         let verifier = match verifier(&tls.client_auth, &provider, &mut vouching) {
@@ -80,7 +85,8 @@ impl Acceptor {
         let resolver = Arc::new(Resolver::new(certificates));
         let built = sessions.and_then(|sessions| {
             let config = config(tls, provider, verifier, resolver.clone(), sessions.tickets.clone())?;
-            Ok(Self { config: Arc::new(config), resolver, digest: finish(content), sessions })
+            let digest = finish(content);
+            Ok(Self { config: Arc::new(config), resolver, digest, sessions, challenges: None })
         });
         match built {
             Ok(acceptor) => (Some(acceptor), found),
@@ -89,6 +95,13 @@ impl Acceptor {
                 (None, found)
             }
         }
+    }
+
+    /// The same, which answers challenges of authorities.
+    #[must_use]
+    pub(crate) fn answering(mut self, challenges: &Arc<Challenges>) -> Self {
+        self.challenges = Some(challenges.clone());
+        self
     }
 
     /// Whether it was made of files with the same content.
@@ -114,6 +127,14 @@ impl Acceptor {
             Ok(hello) => hello,
             Err(error) => return Err((error, greeting.take_io())),
         };
+        let challenge =
+            self.challenges.as_ref().and_then(|challenges| challenges.alpn(&hello.client_hello()));
+        if let Some(config) = challenge {
+            // The handshake is all that an authority wants (RFC 8737 3).
+            let mut stream = hello.into_stream(config).await.map_err(|error| (error, None))?;
+            let _ = stream.shutdown().await;
+            return Err((io::Error::other(Challenged), None));
+        }
         let shown = {
             let hello = hello.client_hello();
             self.resolver.choose(hello.server_name(), hello.signature_schemes())
@@ -124,6 +145,46 @@ impl Acceptor {
         let facts = peer::facts(stream.get_ref().1, names);
         Ok((stream, facts))
     }
+}
+
+/// That a connection was an authority's, which has seen what it wanted.
+#[derive(Debug)]
+struct Challenged;
+
+impl fmt::Display for Challenged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an authority's challenge was answered")
+    }
+}
+
+impl std::error::Error for Challenged {}
+
+/// Whether a handshake has no connection because it was an authority's, and was answered.
+pub(crate) fn is_challenge(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Challenged>())
+}
+
+/// The certificates that were obtained so far. One that cannot be used is as good as none: it will be obtained anew.
+fn obtained(
+    tls: &Tls,
+    provider: &CryptoProvider,
+    digest: &mut digest::Context,
+    found: &mut Vec<Diagnostic>,
+) -> Vec<Certificate> {
+    let domains = tls.acme.iter().flat_map(|acme| &acme.domains);
+    let there = domains.filter(|domain| domain.file.exists());
+    let mut problems = Vec::new();
+    let load = |domain: &AcmeDomain| {
+        let files = CertificateFiles { cert: domain.file.clone(), key: domain.file.clone() };
+        let certificate = Certificate::load(&files, provider, digest, &mut problems)?;
+        Some(Certificate { obtained: true, ..certificate })
+    };
+    let certificates = there.filter_map(load).collect();
+    for problem in &mut problems {
+        problem.severity = Severity::Warning;
+    }
+    found.append(&mut problems);
+    certificates
 }
 
 fn finish(context: digest::Context) -> Digest {

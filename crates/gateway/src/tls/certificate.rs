@@ -30,6 +30,8 @@ pub(crate) struct Certificate {
     pub(crate) not_after: SystemTime,
     /// The file of the chain.
     pub(crate) file: PathBuf,
+    /// Whether it was obtained by ACME.
+    pub(crate) obtained: bool,
 }
 
 impl Certificate {
@@ -83,7 +85,7 @@ impl Certificate {
             error => bad(file, error.to_string()),
         })?;
         let (key, names, file) = (Arc::new(key), Arc::new(names), file.to_owned());
-        Ok(Self { key, names, issuer, not_before, not_after, file })
+        Ok(Self { key, names, issuer, not_before, not_after, file, obtained: false })
     }
 }
 

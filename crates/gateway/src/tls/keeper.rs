@@ -9,10 +9,14 @@ use polygate_pipeline::Diagnostic;
 use polygate_plan::Tls;
 
 use super::acceptor::Acceptor;
+use super::challenges::Challenges;
 
 /// Keeps what handshakes are made with.
 #[derive(Default)]
-pub(crate) struct Keeper(Mutex<State>);
+pub(crate) struct Keeper {
+    state: Mutex<State>,
+    challenges: Arc<Challenges>,
+}
 
 #[derive(Default)]
 struct State {
@@ -56,6 +60,8 @@ pub struct TlsStatus {
 pub struct CertificateStatus {
     /// Its file.
     pub file: PathBuf,
+    /// Whether it was obtained by ACME.
+    pub obtained: bool,
     /// Its names.
     pub names: Vec<String>,
     /// Who issued it (RFC 4514).
@@ -69,7 +75,7 @@ pub struct CertificateStatus {
 impl Keeper {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing is left half changed by a panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the files that the settings name, for use with [`adopt`](Self::adopt).
@@ -80,9 +86,18 @@ impl Keeper {
         let Some(tls) = tls else { return Ok(None) };
         let before = self.lock().used.as_ref().map(|(_, acceptor)| acceptor.clone());
         match Acceptor::load(tls, before.as_deref()) {
-            (Some(acceptor), _) => Ok(Some(Arc::new(acceptor))),
+            (Some(acceptor), _) => Ok(Some(self.finish(tls, acceptor))),
             (None, found) => Err(found),
         }
+    }
+
+    fn finish(&self, tls: &Tls, acceptor: Acceptor) -> Arc<Acceptor> {
+        Arc::new(if tls.acme.is_some() { acceptor.answering(&self.challenges) } else { acceptor })
+    }
+
+    /// The answers to challenges.
+    pub(crate) fn challenges(&self) -> &Arc<Challenges> {
+        &self.challenges
     }
 
     /// Takes into use what was loaded.
@@ -107,7 +122,7 @@ impl Keeper {
         if acceptor.is_same(&before) {
             return (Refreshed::Unchanged, None);
         }
-        let acceptor = Arc::new(acceptor);
+        let acceptor = self.finish(&tls, acceptor);
         state.used = Some((tls, acceptor.clone()));
         state.refreshed += 1;
         (Refreshed::Changed, Some(acceptor))
@@ -118,6 +133,7 @@ impl Keeper {
         let (_, acceptor) = state.used.as_ref()?;
         let certificates = acceptor.certificates().iter().map(|certificate| CertificateStatus {
             file: certificate.file.clone(),
+            obtained: certificate.obtained,
             names: certificate.names.texts(),
             issuer: certificate.issuer.clone(),
             not_before: certificate.not_before,

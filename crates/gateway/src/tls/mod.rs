@@ -6,6 +6,7 @@
 
 mod acceptor;
 mod certificate;
+mod challenges;
 mod clients;
 mod keeper;
 mod name;
@@ -13,7 +14,8 @@ mod peer;
 mod resolver;
 mod upstream;
 
-pub(crate) use acceptor::Acceptor;
+pub(crate) use acceptor::{Acceptor, is_challenge};
+pub use challenges::{Answering, Challenges};
 pub use clients::UpstreamTlsStatus;
 pub(crate) use clients::{Clients, ClientsKeeper, load_clients};
 pub(crate) use keeper::Keeper;

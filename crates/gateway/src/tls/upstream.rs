@@ -162,6 +162,7 @@ fn identity(
             }
             let status = CertificateStatus {
                 file: files.cert.clone(),
+                obtained: false,
                 names: facts.names.texts(),
                 issuer: facts.issuer,
                 not_before: facts.not_before,

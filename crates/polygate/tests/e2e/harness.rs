@@ -177,12 +177,21 @@ impl Gateway {
         more: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
-        let (port, admin) = (free_port(), free_port());
+        let (mut port, admin) = (free_port(), free_port());
         let workers: &[&str] = if more.contains(&"--workers") { &[] } else { &["--workers", "2"] };
+        let listen = format!("127.0.0.1:{port}");
+        let listen = match more.iter().position(|argument| *argument == "--listen") {
+            Some(given) => {
+                port = more[given + 1].rsplit_once(':').unwrap().1.parse().unwrap();
+                Vec::new()
+            }
+            None => vec!["--listen", &listen],
+        };
         let mut child = polygate()
             .arg(command)
             .arg(project)
-            .args(["--listen", &format!("127.0.0.1:{port}"), "--admin", &format!("127.0.0.1:{admin}")])
+            .args(listen)
+            .args(["--admin", &format!("127.0.0.1:{admin}")])
             .args(workers)
             .args(more)
             .envs(variables.iter().copied())

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 #![allow(clippy::print_stderr, reason = "a skipped test is said")]
 
+mod acme;
 mod balancing;
 mod budgets;
 mod compression;

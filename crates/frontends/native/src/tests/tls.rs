@@ -1,7 +1,7 @@
 //! `[tls]`: what is taken, and what is refused.
 
 use polygate_pipeline::TlsVersion;
-use polygate_plan::ClientAuth;
+use polygate_plan::{AcmeChallenge, AcmeKey, ClientAuth};
 
 use super::{built_in, get, loaded, routes, shown};
 use crate::Loaded;
@@ -55,7 +55,7 @@ fn what_does_not_fit_together_is_refused() {
         (
             "[tls]\nclient-auth = \"optional\"",
             r#"polygate.toml:1:1+5 error[missing-field] listen.tls-address: there is no listener for TLS | tls-address = "0.0.0.0:8443" in [listen]
-polygate.toml:1:1+5 error[missing-field] tls.certificates: there is no certificate for the TLS listener | [[tls.certificates]] with cert = "FILE" and key = "FILE"
+polygate.toml:1:1+5 error[missing-field] tls.certificates: there is no certificate for the TLS listener | [[tls.certificates]] with cert = "FILE" and key = "FILE", or [tls.acme]
 polygate.toml:2:15+10 error[missing-field] tls.client-ca: no authority is named that vouches for clients | client-ca = "FILE", a PEM file with certificate authorities
 "#,
         ),
@@ -182,4 +182,55 @@ polygate.toml:3:32+8 error[bad-value] upstreams.a.tls.key: "ca.pem" holds no pri
         assert!(loaded.plan.is_none());
         assert_eq!(shown(&loaded.diagnostics), expected);
     }
+}
+
+#[test]
+fn acme_is_read() {
+    let listen = "[listen]\ntls-address = \"[::]:443\"\n";
+    let loaded = settings(&format!(
+        "{listen}[tls.acme]\ndomains = [\"A.test\", \"b.test\"]\nterms-agreed = true\ncontact = [\"ops@a.test\"]"
+    ));
+    assert_eq!(shown(&loaded.diagnostics), "");
+    let plan = loaded.plan.unwrap();
+    let acme = plan.settings.tls.as_ref().unwrap().acme.as_ref().unwrap();
+    assert_eq!(acme.directory, "https://acme-v02.api.letsencrypt.org/directory");
+    assert_eq!((acme.challenge, acme.key), (AcmeChallenge::TlsAlpn01, AcmeKey::P256));
+    assert_eq!(acme.contact, ["mailto:ops@a.test"]);
+    let folder = plan.root.join(".polygate/acme/acme-v02.api.letsencrypt.org_directory");
+    assert_eq!(acme.folder, folder);
+    assert_eq!(
+        (acme.domains[0].name.as_str(), &acme.domains[0].file),
+        ("a.test", &folder.join("a.test.pem"))
+    );
+    assert!(plan.settings.certificate_files().any(|file| *file == folder.join("b.test.pem")));
+    let loaded = settings(&format!(
+        "{listen}[tls.acme]\ndomains = [\"a.test\"]\nterms-agreed = true\ndirectory = \"https://[::1]:14000/dir\"\n\
+         storage = \"/var/acme\"\nchallenge = \"http-01\"\nca-file = \"ca.pem\"\nkey-type = \"p384\"\n\
+         external-account = {{ id = \"kid\", key-variable = \"EAB\" }}"
+    ));
+    assert_eq!(
+        shown(&loaded.diagnostics),
+        "polygate.toml:11:20+36 error[unset-variable] tls.acme.external-account.key-variable: the variable EAB is not set \
+         | the account's HMAC key in base64url\n"
+    );
+}
+
+#[test]
+fn acme_is_refused() {
+    let loaded = settings(
+        "[listen]\ntls-address = \"[::]:443\"\n[tls.acme]\ndirectory = \"http://a/dir\"\ncontact = [\"me\"]\n\
+         domains = [\"*.a.test\", \"a_b.test\", \"10.0.0.1\", \"c.test\", \"C.test\"]",
+    );
+    assert!(loaded.plan.is_none());
+    assert_eq!(
+        shown(&loaded.diagnostics),
+        r#"polygate.toml:3:1+10 error[missing-field] tls.acme.terms-agreed: the authority's terms of service are not agreed to | terms-agreed = true, once they are
+polygate.toml:4:13+14 error[bad-url] tls.acme.directory: "http://a/dir" is no directory of an authority | letsencrypt, letsencrypt-staging, or an https URL
+polygate.toml:6:12+10 error[bad-value] tls.acme.domains[0]: no wildcard can be obtained by this challenge: "*.a.test" | a domain such as www.example.com
+polygate.toml:6:24+10 error[bad-value] tls.acme.domains[1]: no certificate can be obtained for "a_b.test" | a domain such as www.example.com
+polygate.toml:6:36+10 error[bad-value] tls.acme.domains[2]: no certificate can be obtained for "10.0.0.1" | a domain such as www.example.com
+polygate.toml:6:58+8 error[duplicate] tls.acme.domains[4]: "C.test" stands here twice | each domain once
+polygate.toml:5:12+4 error[bad-value] tls.acme.contact[0]: "me" is no address for mail | an address such as ops@example.com
+"#
+    );
 }

@@ -4,7 +4,7 @@
 //! program; nothing on a worker is shared with another but immutable deployments. It knows no engine and no world by
 //! name: it gets them through the contract.
 //!
-//! What a request passes through, in order: `downstream` (connection, HTTP/1.1) -> `serve` (exchange, limits) ->
+//! What a request passes through, in order: `downstream` (connection, HTTP/1.1 or HTTP/2) -> `serve` (exchange, limits) ->
 //! `router` -> the chain of layers -> `forward` or another handler -> `upstream` -> back -> `serve` (record) -> log.
 
 mod access;
@@ -15,6 +15,7 @@ mod events;
 mod forward;
 mod forwarded;
 mod gateway;
+mod http2;
 mod limit;
 mod listen;
 mod live;
@@ -40,7 +41,9 @@ pub use deployment::Deployment;
 pub use events::{Event, LogThreshold};
 pub use gateway::{Gateway, GatewayOptions, StartError};
 pub use listen::Inherited;
-pub use metrics::{HandshakeMetrics, Histogram, Metrics, PolicyMetrics, RouteMetrics, Series};
+pub use metrics::{
+    AbuseMetrics, HandshakeMetrics, Histogram, Http2Metrics, Metrics, PolicyMetrics, RouteMetrics, Series,
+};
 pub use overload::{Cause, Level, Overload, Strain};
 pub use problem::problem;
 pub use record::ExchangeRecord;

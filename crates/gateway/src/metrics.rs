@@ -166,6 +166,52 @@ impl HandshakeMetrics {
     }
 }
 
+/// Counts of HTTP/2 with clients.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Http2Metrics {
+    /// Open connections; counted among all connections as well.
+    pub connections: u64,
+    /// Connections that were made.
+    pub accepted: u64,
+    /// Streams that clients have reset.
+    pub resets_received: u64,
+    /// Streams that were reset by us.
+    pub resets_sent: u64,
+    /// Connections that were cut off, by what the client did too much of.
+    pub abuse: AbuseMetrics,
+}
+
+/// Connections of HTTP/2 that were cut off, by what the client did too much of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AbuseMetrics {
+    /// It reset streams.
+    pub resets: u64,
+    /// It sent frames that carry nothing of a message.
+    pub control_frames: u64,
+    /// It spread a head over too many frames or bytes.
+    pub heads: u64,
+    /// It took too long to send a head.
+    pub slow: u64,
+    /// It broke the protocol on streams, opened too many, reset too many before they were looked at, or sent a head far
+    /// beyond the limit.
+    pub streams: u64,
+}
+
+impl Http2Metrics {
+    fn add(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.accepted += other.accepted;
+        self.resets_received += other.resets_received;
+        self.resets_sent += other.resets_sent;
+        let (mine, theirs) = (&mut self.abuse, &other.abuse);
+        mine.resets += theirs.resets;
+        mine.control_frames += theirs.control_frames;
+        mine.heads += theirs.heads;
+        mine.slow += theirs.slow;
+        mine.streams += theirs.streams;
+    }
+}
+
 /// Counts of all workers, or of one.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
@@ -189,6 +235,8 @@ pub struct Metrics {
     pub proxy_headers_refused: u64,
     /// TLS handshakes with clients.
     pub handshakes: HandshakeMetrics,
+    /// HTTP/2 with clients.
+    pub http2: Http2Metrics,
     /// Exchanges that run now.
     pub running: u64,
     /// Interim responses of upstreams that were not handed on: beyond the cap, or the client did not take the others.
@@ -233,6 +281,7 @@ impl Metrics {
         }
         self.proxy_headers_refused += other.proxy_headers_refused;
         self.handshakes.add(&other.handshakes);
+        self.http2.add(&other.http2);
         self.running += other.running;
         self.interim_dropped += other.interim_dropped;
         self.tunnels += other.tunnels;

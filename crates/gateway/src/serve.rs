@@ -335,7 +335,7 @@ impl Service for Server {
             id: self.new_id(),
             method: refusal.method.unwrap_or(Method::GET),
             target: refusal.target.unwrap_or_default(),
-            version: Version::Http11,
+            version: refusal.version,
             // What is no request has no parent, and calls nobody.
             trace: None,
             interim: None,

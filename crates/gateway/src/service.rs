@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use polygate_pipeline::{Client, Failure, Interim, Method, Request, Response, Target};
+use polygate_pipeline::{Client, Failure, Interim, Method, Request, Response, Target, Version};
 
 use crate::overload::Valve;
 
@@ -39,6 +39,8 @@ pub(crate) struct Refusal {
     pub method: Option<Method>,
     /// The target, if it could be read.
     pub target: Option<Target>,
+    /// The version of its connection.
+    pub version: Version,
 }
 
 /// Takes the end of an exchange: called after the last byte, or when it broke off.

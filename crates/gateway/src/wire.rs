@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use polygate_http1::Outbox;
@@ -98,6 +99,40 @@ impl Deadline {
             sleep.as_mut().reset(at);
         }
     }
+}
+
+/// Bytes a second that a body must move with, of the time that it is waited for beyond one pause.
+const LEAST_RATE: u64 = 240;
+
+/// The patience with a body that is waited for: with its pauses, and with its slowness as a whole.
+#[derive(Default)]
+pub(crate) struct Pace {
+    /// Since when it is waited for.
+    since: Option<Instant>,
+    /// How long it was waited for before that, in all.
+    waited: Duration,
+}
+
+impl Pace {
+    /// It is waited for. Gives when it counts as given up: after a pause, or because it has come too slowly as a whole.
+    /// `moved` bytes came so far.
+    pub(crate) fn wait(&mut self, pause: Duration, moved: u64) -> Instant {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        since + patience(pause, moved, self.waited)
+    }
+
+    /// Something came, or went.
+    pub(crate) fn moved(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.waited += since.elapsed();
+        }
+    }
+}
+
+/// How long a body is waited for now, of which so many bytes came while it was waited for so long before.
+pub(crate) fn patience(pause: Duration, moved: u64, waited: Duration) -> Duration {
+    let earned = pause + Duration::from_secs(moved / LEAST_RATE);
+    pause.min(earned.saturating_sub(waited))
 }
 
 /// Why a body could not be sent.

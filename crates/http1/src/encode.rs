@@ -99,6 +99,21 @@ pub struct ResponseOptions<'a> {
     pub upgrade: Option<&'a Upgrade>,
 }
 
+/// The `Content-Length` of a response: of the body that is sent, or where none may be sent, of the one that is meant.
+pub fn response_length(status: StatusCode, headers: &Headers, options: &ResponseOptions<'_>) -> Option<u64> {
+    match options.framing {
+        Framing::Length(length) => Some(length),
+        Framing::Empty if *options.method == Method::HEAD || status == StatusCode::NOT_MODIFIED => {
+            let told = headers.known(Known::ContentLength).and_then(|v| content_length(v).ok());
+            let hidden = options.hidden_length.filter(|&l| l > 0 && *options.method == Method::HEAD);
+            told.or(hidden).filter(|_| !status.is_informational() && status != StatusCode::NO_CONTENT)
+        }
+        Framing::Empty if is_bodiless(status) => None,
+        Framing::Empty => Some(0),
+        Framing::Chunked | Framing::Close => None,
+    }
+}
+
 /// Writes a response's head.
 pub fn response_head(
     out: &mut BytesMut,
@@ -110,17 +125,7 @@ pub fn response_head(
     // The version is the server's own capability, not the client's version (RFC 9110 6.2).
     put(out, &[b"HTTP/1.1 ", status.as_str().as_bytes(), b" "]);
     put(out, &[status.canonical_reason().unwrap_or("").as_bytes(), b"\r\n"]);
-    let mut length = match options.framing {
-        Framing::Length(length) => Some(length),
-        Framing::Empty if *options.method == Method::HEAD || status == StatusCode::NOT_MODIFIED => {
-            let told = headers.known(Known::ContentLength).and_then(|v| content_length(v).ok());
-            let hidden = options.hidden_length.filter(|&l| l > 0 && *options.method == Method::HEAD);
-            told.or(hidden).filter(|_| !status.is_informational() && status != StatusCode::NO_CONTENT)
-        }
-        Framing::Empty if is_bodiless(status) => None,
-        Framing::Empty => Some(0),
-        Framing::Chunked | Framing::Close => None,
-    };
+    let mut length = response_length(status, headers, options);
     let mut dated = false;
     for (known, name, value) in headers.iter_known() {
         match known {

@@ -26,7 +26,10 @@ const MAX_DIGITS: usize = 19;
 
 /// Reads one `Content-Length` value: digits alone. Signs, spaces, lists, hexadecimal and overflow are refused;
 /// leading zeros are not ambiguous and are taken.
-pub(crate) fn content_length(value: &[u8]) -> Result<u64, WireError> {
+///
+/// # Errors
+/// [`WireError::ContentLength`].
+pub fn content_length(value: &[u8]) -> Result<u64, WireError> {
     if value.is_empty() || value.len() > MAX_DIGITS {
         return Err(WireError::ContentLength);
     }

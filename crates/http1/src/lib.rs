@@ -8,7 +8,8 @@
 //! - [`Framing`]: how long a body is (RFC 9112 6.3);
 //! - [`Decoder`]: bodies from a read buffer, without copying them;
 //! - [`encode`]: heads and chunks; [`Outbox`]: what is still to be written, small bodies joined to their heads;
-//! - [`connection`]: fields that belong to one connection.
+//! - [`connection`]: fields that belong to one connection;
+//! - [`check_authority`], [`refuse_disguise`], [`trailers::is_allowed`]: rules that hold on HTTP/2 as well.
 
 pub mod connection;
 mod decode;
@@ -20,14 +21,14 @@ mod outbox;
 mod request;
 mod response;
 mod scan;
-mod trailers;
+pub mod trailers;
 
 pub use decode::{Decoded, Decoder};
 pub use error::WireError;
-pub use framing::Framing;
+pub use framing::{Framing, content_length};
 pub use limits::Limits;
 pub use outbox::{COALESCE, Outbox};
-pub use request::{Origin, RequestHead, RequestParser};
+pub use request::{Origin, RequestHead, RequestParser, check_authority, refuse_disguise};
 pub use response::{ResponseHead, ResponseParser};
 
 #[cfg(test)]

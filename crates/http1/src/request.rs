@@ -154,7 +154,10 @@ const SPARE_FIELDS: usize = 6;
 
 /// Servers that map names to variables read `Transfer_Encoding` as `Transfer-Encoding`: a framing or routing field
 /// in that disguise is refused.
-fn refuse_disguise(name: &str) -> Result<(), WireError> {
+///
+/// # Errors
+/// [`WireError::FieldName`].
+pub fn refuse_disguise(name: &str) -> Result<(), WireError> {
     match Known::of(name.replace('_', "-").as_bytes()) {
         Known::TransferEncoding | Known::ContentLength | Known::Host | Known::Connection => {
             Err(WireError::FieldName)
@@ -218,7 +221,10 @@ fn target(
 
 /// Refuses what is not `host[:port]`: also lists, user information, and the sub-delimiters that RFC 3986 3.2.2
 /// would let stand in a name but that no host has.
-fn check_authority(value: &[u8]) -> Result<&str, WireError> {
+///
+/// # Errors
+/// [`WireError::Host`].
+pub fn check_authority(value: &[u8]) -> Result<&str, WireError> {
     let text = std::str::from_utf8(value).map_err(|_| WireError::Host)?;
     let (host_ok, port) = if let Some(rest) = text.strip_prefix('[') {
         let (address, after) = rest.split_once(']').ok_or(WireError::Host)?;

@@ -26,7 +26,7 @@ const FORBIDDEN: &[&str] = &[
 ];
 
 /// Whether a field of that name may be sent and taken in a trailer section.
-pub(crate) fn is_allowed(known: Known, name: &str) -> bool {
+pub fn is_allowed(known: Known, name: &str) -> bool {
     known == Known::Other && !FORBIDDEN.iter().any(|f| f.eq_ignore_ascii_case(name))
 }
 

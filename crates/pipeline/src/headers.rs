@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 use crate::known::Known;
 
 /// Headers, in order, names as received.
@@ -101,6 +103,18 @@ impl Headers {
     /// The fields in order, with the well-known name if it is one.
     pub fn iter_known(&self) -> impl ExactSizeIterator<Item = (Known, &str, &[u8])> + Clone + '_ {
         self.fields.iter().map(|f| (f.known, self.name_of(f), self.value_of(f)))
+    }
+
+    /// Hands out every field in order: the well-known name if it is one, the name, and the value as a part of one
+    /// buffer that all values share, without a copy. They keep that buffer, a whole head, alive.
+    pub fn for_each_shared(self, mut take: impl FnMut(Known, &str, Bytes)) {
+        let arena = Bytes::from(self.arena);
+        for field in self.fields {
+            let (name, value) = (field.name as usize, field.value as usize);
+            // Names are tokens, hence ASCII.
+            let name = std::str::from_utf8(&arena[name..name + field.name_len as usize]).unwrap_or("");
+            take(field.known, name, arena.slice(value..value + field.value_len as usize));
+        }
     }
 
     /// The first value of `name`.
@@ -395,6 +409,21 @@ mod tests {
         assert_eq!(h.append("a", b"x\r\ny: z"), Err(InvalidHeader::Value));
         assert_eq!(h.set("a", b"\0"), Err(InvalidHeader::Value));
         assert!(h.is_empty());
+    }
+
+    #[test]
+    fn values_are_handed_out_without_a_copy() {
+        let mut h = sample();
+        h.set("x-two", b"").unwrap();
+        let arena = h.arena.as_ptr() as usize..h.arena.as_ptr() as usize + h.arena.len();
+        let mut seen = Vec::new();
+        h.for_each_shared(|known, name, value| {
+            assert!(value.is_empty() || arena.contains(&(value.as_ptr() as usize)));
+            seen.push((known, name.to_owned(), value));
+        });
+        assert_eq!(seen[0], (Known::Host, "Host".to_owned(), Bytes::from_static(b"a")));
+        assert_eq!(seen[2], (Known::Other, "x-one".to_owned(), Bytes::from_static(b"2")));
+        assert_eq!(seen[4], (Known::Other, "x-two".to_owned(), Bytes::new()));
     }
 
     #[test]

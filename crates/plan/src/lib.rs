@@ -31,8 +31,8 @@ pub use network::Networks;
 pub use path::{AmbiguousPaths, CanonicalPath, PathForm, PathSeen, canonical};
 pub use pattern::{InvalidPattern, Params, Part, PathPattern, Segment};
 pub use settings::{
-    Connection, Limits, Listen, LogFormat, LogSettings, OtlpProtocol, Outbound, Overload, Settings,
-    Telemetry, Timeouts,
+    Connection, Http2Limits, Limits, Listen, LogFormat, LogSettings, MAX_HTTP2_WINDOW, OtlpProtocol,
+    Outbound, Overload, Settings, Telemetry, Timeouts,
 };
 pub use template::{Expression, Template, TemplateError, Variables};
 pub use tls::{CertificateFiles, ClientAuth, Tls};

@@ -65,6 +65,8 @@ pub struct Listen {
     pub address: SocketAddr,
     /// Address of the listener for TLS; `None` when there is none.
     pub tls_address: Option<SocketAddr>,
+    /// Whether HTTP/2 with prior knowledge (RFC 9113 3.3) is served on the listener without TLS. Default true.
+    pub http2: bool,
     /// Address of the admin API; `None` when it is off. Default 127.0.0.1:8081.
     pub admin: Option<SocketAddr>,
     /// Worker threads; `None` means one a core.
@@ -89,6 +91,7 @@ impl Default for Listen {
         Self {
             address: SocketAddr::from(([127, 0, 0, 1], 8080)),
             tls_address: None,
+            http2: true,
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 8081))),
             workers: None,
             trusted_proxies: Networks::default(),
@@ -126,6 +129,8 @@ pub struct Limits {
     pub tunnels: usize,
     /// Exchanges that run on one worker. Beyond: 503 `overloaded`. Default 20,000.
     pub exchanges: usize,
+    /// Caps on connections of HTTP/2.
+    pub http2: Http2Limits,
 }
 
 impl Default for Limits {
@@ -142,6 +147,7 @@ impl Default for Limits {
             interim_responses: 16,
             tunnels: 10_000,
             exchanges: 20_000,
+            http2: Http2Limits::default(),
         }
     }
 }
@@ -176,6 +182,51 @@ impl Default for Overload {
             pause_at: 0.97,
             lag: Duration::from_secs(1),
             retry_after: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The largest window of flow control, and the largest buffer behind one (RFC 9113 6.9.1).
+pub const MAX_HTTP2_WINDOW: u64 = (1 << 31) - 1;
+
+/// Caps on one connection of HTTP/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2Limits {
+    /// Streams that are open at a time. Beyond: refused with REFUSED_STREAM. Default 128.
+    pub streams: u32,
+    /// Bytes of one request's body that are taken before they are read. Default 256 KiB.
+    pub stream_window: ByteSize,
+    /// The same of all requests of a connection together. Default 1 MiB.
+    pub connection_window: ByteSize,
+    /// Bytes of one response that wait to be written. Default 64 KiB.
+    pub send_buffer: ByteSize,
+    /// Streams that the client may reset in ten seconds, beyond as many as were answered whole. Beyond: closed with
+    /// ENHANCE_YOUR_CALM. Default 100.
+    pub resets: u32,
+    /// Streams that the client has reset before they were looked at. Beyond: closed likewise. Default 20.
+    pub pending_resets: usize,
+    /// Streams that had to be reset because the client broke the protocol, or opened too many. Beyond: closed
+    /// likewise. Default 100.
+    pub stream_errors: usize,
+    /// Frames that carry nothing of a message (SETTINGS counts twice, PING, PRIORITY, WINDOW_UPDATE, empty DATA, unknown
+    /// ones) in ten seconds, beyond four for each frame of a response. Beyond: closed likewise. Default 100.
+    pub control_frames: u32,
+    /// Frames that one head may be spread over. Beyond: closed likewise. Default 20.
+    pub head_frames: u32,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self {
+            streams: 128,
+            stream_window: ByteSize::kib(256),
+            connection_window: ByteSize::mib(1),
+            send_buffer: ByteSize::kib(64),
+            resets: 100,
+            pending_resets: 20,
+            stream_errors: 100,
+            control_frames: 100,
+            head_frames: 20,
         }
     }
 }

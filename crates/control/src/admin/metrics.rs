@@ -24,6 +24,7 @@ pub(crate) fn all(state: &State, metrics: &Metrics) -> Families {
     let running = state.gateway();
     let mut out = Families::default();
     gateway(&mut out, metrics);
+    http2(&mut out, metrics);
     let towards_clients = running.as_ref().and_then(|gateway| gateway.tls_status());
     let towards_upstreams = running.as_ref().map(|gateway| gateway.upstream_tls_status()).unwrap_or_default();
     tls(&mut out, metrics, towards_clients.as_ref(), &towards_upstreams);
@@ -139,6 +140,32 @@ fn gateway(out: &mut Families, metrics: &Metrics) {
     ] {
         family(out, name, kind, help);
         sample(out, name, "", value);
+    }
+}
+
+/// What is particular to HTTP/2 with clients.
+fn http2(out: &mut Families, metrics: &Metrics) {
+    let http2 = &metrics.http2;
+    family(out, "polygate_http2_connections", "gauge", "Open connections of clients that speak HTTP/2.");
+    sample(out, "polygate_http2_connections", "", http2.connections);
+    let name = "polygate_http2_connections_accepted_total";
+    family(out, name, "counter", "Connections of clients on which HTTP/2 began.");
+    sample(out, name, "", http2.accepted);
+    let name = "polygate_http2_resets_total";
+    family(out, name, "counter", "Streams that were reset, by who reset them.");
+    for (by, count) in [("client", http2.resets_received), ("gateway", http2.resets_sent)] {
+        sample(out, name, labels(&[("by", by)]), count);
+    }
+    let name = "polygate_http2_cut_off_total";
+    family(out, name, "counter", "Connections that were cut off, by what the client did too much of.");
+    for (what, count) in [
+        ("resets", http2.abuse.resets),
+        ("control_frames", http2.abuse.control_frames),
+        ("heads", http2.abuse.heads),
+        ("slow", http2.abuse.slow),
+        ("streams", http2.abuse.streams),
+    ] {
+        sample(out, name, labels(&[("for", what)]), count);
     }
 }
 

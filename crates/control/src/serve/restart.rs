@@ -17,6 +17,10 @@ pub(super) fn needed(before: &Plan, after: &Plan) -> Vec<(&'static str, String)>
     if old.listen.tls_address != new.listen.tls_address {
         changes.push(("the address of the listener for TLS", address(new.listen.tls_address)));
     }
+    if old.listen.http2 != new.listen.http2 {
+        let change = if new.listen.http2 { "served" } else { "off" };
+        changes.push(("HTTP/2 without TLS", change.to_owned()));
+    }
     if old.listen.admin != new.listen.admin {
         changes.push(("the admin API's address", address(new.listen.admin)));
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use polygate_pipeline::{Budget, Diagnostic, LogLevel, Span, Target, Upgrade, is_token};
+use polygate_pipeline::{Budget, ByteSize, Diagnostic, LogLevel, Span, Target, Upgrade, is_token};
 use polygate_plan::{self as plan, AccessLog, LogFormat, Settings};
 
 use crate::access_log;
@@ -41,6 +41,7 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     let listen = &mut settings.listen;
     set(&mut listen.address, file.listen.address.map(|address| address.0));
     listen.tls_address = file.listen.tls_address.map(|address| address.0);
+    set(&mut listen.http2, file.listen.http2);
     listen.workers = file.listen.workers;
     listen.trusted_proxies = file.listen.trusted_proxies.iter().map(|network| network.0).collect();
     set(&mut listen.ambiguous_paths, file.listen.ambiguous_paths.map(Into::into));
@@ -72,6 +73,7 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
         None => {}
     }
     apply_limits(&mut settings.limits, &file.limits);
+    http2_limits(&mut settings.limits.http2, &file.limits.http2, &tree, project);
     let (to, from) = (&mut settings.timeouts, &file.timeouts);
     set(&mut to.proxy_header, from.proxy_header.map(|d| d.0));
     set(&mut to.handshake, from.handshake.map(|d| d.0));
@@ -250,6 +252,31 @@ fn apply_limits(to: &mut plan::Limits, from: &raw::Limits) {
     set(&mut to.interim_responses, from.interim_responses);
     set(&mut to.tunnels, from.tunnels);
     set(&mut to.exchanges, from.exchanges);
+}
+
+fn http2_limits(to: &mut plan::Http2Limits, from: &raw::Http2Limits, tree: &Node, project: &mut Project<'_>) {
+    set(&mut to.streams, from.streams);
+    set(&mut to.stream_window, from.stream_window.map(|size| size.0));
+    set(&mut to.connection_window, from.connection_window.map(|size| size.0));
+    set(&mut to.send_buffer, from.send_buffer.map(|size| size.0));
+    set(&mut to.resets, from.resets);
+    set(&mut to.pending_resets, from.pending_resets);
+    set(&mut to.stream_errors, from.stream_errors);
+    set(&mut to.control_frames, from.control_frames);
+    set(&mut to.head_frames, from.head_frames);
+    // RFC 9113 6.9.2: a connection's window begins at 65,535 bytes and no window is larger than 2^31-1.
+    for (name, size, least) in [
+        ("stream-window", to.stream_window, ByteSize::kib(1)),
+        ("connection-window", to.connection_window, ByteSize::kib(64)),
+        ("send-buffer", to.send_buffer, ByteSize::kib(1)),
+    ] {
+        if !(least.bytes()..=plan::MAX_HTTP2_WINDOW).contains(&size.bytes()) {
+            let node = tree.get("limits").and_then(|limits| limits.get("http2")?.get(name));
+            let problem = Diagnostic::error("bad-value", format!("{size} is no size for {name}"));
+            let problem = problem.at(FILE, node.map(|node| node.span)).field(format!("limits.http2.{name}"));
+            project.report(problem.expected(format!("{least} to 2047MiB")));
+        }
+    }
 }
 
 /// Takes over what is written of a connection, apart from its encryption.

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use polygate_pipeline::Client;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -16,7 +17,7 @@ use tokio::time::timeout;
 use super::proxy::{self, NoHeader};
 use super::stop::Open;
 use super::transport::Transport;
-use super::{Common, connection};
+use super::{Common, connection, http2};
 use crate::service::Service;
 use crate::tls::{Acceptor, is_challenge};
 
@@ -114,8 +115,12 @@ pub(super) async fn encrypted<S: Service>(
         Err(_) => return tracing::debug!(%peer, "no TLS handshake in time"),
     };
     client.tls = Some(Arc::new(facts));
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let transport = Transport::Tls(Box::new(stream));
-    // The one place where the protocol agreed on in the handshake is told apart: HTTP/2 goes another way from here.
+    if http2 {
+        // Boxed: of connections of HTTP/1.1 none has to hold the room for it.
+        return Box::pin(http2::serve(transport, BytesMut::new(), client, common, open)).await;
+    }
     connection::serve(transport, client, common, open).await;
 }
 

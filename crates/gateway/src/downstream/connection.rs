@@ -16,11 +16,11 @@ use polygate_pipeline::{
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use super::Common;
 use super::body::RequestBody;
 use super::state::{Shared, State};
 use super::stop::Open;
 use super::transport::Transport;
+use super::{Common, http2};
 use crate::service::{End, Finish, Refusal, Service};
 use crate::wire::{Deadline, Transfer, take_whole};
 
@@ -29,7 +29,7 @@ use crate::wire::{Deadline, Transfer, take_whole};
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// A connection that waits for a request when the worker stops gets this long: the request may be under way, and closing
 /// would lose it.
-const LAST_CHANCE: Duration = Duration::from_millis(500);
+pub(super) const LAST_CHANCE: Duration = Duration::from_millis(500);
 /// A connection that has been idle for so long gives back the memory that it would need at once for a request.
 const REST_AFTER: Duration = Duration::from_secs(1);
 /// Bytes that are read and thrown away while a connection is being closed.
@@ -41,9 +41,9 @@ pub(super) async fn serve<S: Service>(stream: Transport, client: Client, common:
     let origin = Origin { scheme, authority: client.local.to_string() };
     let state = Rc::new(RefCell::new(State::new(stream, common.limits)));
     let mut connection = Connection {
-        common,
+        common: common.clone(),
         state: state.clone(),
-        client,
+        client: client.clone(),
         origin,
         parser: RequestParser::new(),
         deadline: Deadline::default(),
@@ -64,6 +64,14 @@ pub(super) async fn serve<S: Service>(stream: Transport, client: Client, common:
                 if !connection.exchange(head).await {
                     break;
                 }
+            }
+            // A request line of HTTP/1.1 is never refused for being this one.
+            Next::Refuse(_) if first && connection.begins_http2() => {
+                drop(connection);
+                let Ok(state) = Rc::try_unwrap(state) else { return };
+                let State { stream, buffer, .. } = state.into_inner();
+                // Boxed: of connections of HTTP/1.1 none has to hold the room for it.
+                return Box::pin(http2::serve(stream, buffer.bytes, client, common, open)).await;
             }
             Next::Refuse(failure) => {
                 connection.refuse(failure).await;
@@ -160,6 +168,13 @@ impl<S: Service> Connection<S> {
         .await
     }
 
+    /// Whether a connection whose first bytes are no request is one of HTTP/2, by prior knowledge (RFC 9113 3.3). In TLS it
+    /// would have been agreed on in the handshake.
+    fn begins_http2(&self) -> bool {
+        let bytes = &self.state.borrow().buffer.bytes;
+        self.common.http2 && self.client.tls.is_none() && http2::is_preface(bytes)
+    }
+
     /// Has a request answered. Says whether the connection can go on.
     async fn exchange(&mut self, head: RequestHead) -> bool {
         let (method, version, persists) = (head.method.clone(), head.version, head.keep_alive());
@@ -231,7 +246,7 @@ impl<S: Service> Connection<S> {
 
     /// Answers what is no request, and closes.
     async fn refuse(&mut self, failure: Failure) {
-        let refusal = Refusal { failure, method: None, target: None };
+        let refusal = Refusal { failure, method: None, target: None, version: Version::Http11 };
         let (response, finish) = self.common.service.refuse(refusal, self.client.clone());
         self.state.borrow_mut().begin(Framing::Empty, false);
         self.respond(&Method::GET, Version::Http11, false, response, finish).await;

@@ -1,17 +1,21 @@
 //! The `Date` field (RFC 9110 6.6.1), made once a second for all connections of a worker.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::HeaderValue;
 
 /// The date of the last second that was asked for.
 pub(super) struct DateCache {
     second: Cell<u64>,
     text: Cell<[u8; 29]>,
+    /// The same for HTTP/2, made when it is asked for.
+    value: RefCell<Option<HeaderValue>>,
 }
 
 impl Default for DateCache {
     fn default() -> Self {
-        Self { second: Cell::new(0), text: Cell::new(imf_fixdate(0)) }
+        Self { second: Cell::new(0), text: Cell::new(imf_fixdate(0)), value: RefCell::default() }
     }
 }
 
@@ -23,8 +27,20 @@ impl DateCache {
         if second != self.second.get() {
             self.second.set(second);
             self.text.set(imf_fixdate(second));
+            self.value.take();
         }
         self.text.get()
+    }
+}
+
+impl DateCache {
+    /// Now, as a field's value: all responses of a second share one.
+    pub(super) fn value(&self) -> HeaderValue {
+        let text = self.now();
+        let mut value = self.value.borrow_mut();
+        // Digits and letters are a valid value.
+        let made = || HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""));
+        value.get_or_insert_with(made).clone()
     }
 }
 

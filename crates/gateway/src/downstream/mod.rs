@@ -4,6 +4,7 @@ mod arrival;
 mod body;
 mod connection;
 mod date;
+mod http2;
 mod proxy;
 mod state;
 mod stop;
@@ -40,7 +41,12 @@ struct Common<S> {
     service: S,
     stop: Stop,
     metrics: WorkerMetrics,
+    /// Of HTTP/1.1's parser.
     limits: Limits,
+    /// All limits, as they are configured.
+    settings: polygate_plan::Limits,
+    /// Whether HTTP/2 is served without TLS.
+    http2: bool,
     /// Unread bytes of a request's body that are drained so that the connection can be kept.
     drain: u64,
     /// Interim responses that are sent of one exchange.
@@ -78,6 +84,8 @@ impl Listener {
                 uri: bytes(limits.uri),
                 ..Limits::DEFAULT
             },
+            settings: *limits,
+            http2: settings.listen.http2,
             drain: limits.drain.bytes(),
             interim: limits.interim_responses,
             timeouts: settings.timeouts,

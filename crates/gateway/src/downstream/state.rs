@@ -16,13 +16,10 @@ use polygate_pipeline::{Failure, Frame, Headers, Reason, Version};
 use tokio::time::Instant;
 
 use super::transport::Transport;
-use crate::wire::{ReadBuffer, poll_write_all};
+use crate::wire::{ReadBuffer, patience, poll_write_all};
 
 /// While an exchange runs, at most so many bytes of what follows are read ahead, to notice a client that goes away.
 const READ_AHEAD: usize = 16 << 10;
-
-/// Bytes a second that a body must come with, of the time that it is waited for beyond one pause.
-const LEAST_RATE: u64 = 240;
 
 pub(super) type Shared = Rc<RefCell<State>>;
 
@@ -266,12 +263,6 @@ impl State {
         self.interim_waits = polled.is_pending().then(|| self.interim_waits.unwrap_or_else(Instant::now));
         polled
     }
-}
-
-/// How long a body is waited for now, of which so many bytes came while it was waited for so long before.
-fn patience(pause: Duration, received: u64, waited: Duration) -> Duration {
-    let earned = pause + Duration::from_secs(received / LEAST_RATE);
-    pause.min(earned.saturating_sub(waited))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::overload::{Overload, Valve};
 use crate::service::{End, Finish, Refusal};
 
 type Handler = Rc<dyn Fn(Request, Client) -> LocalBoxFuture<'static, Response>>;
-type Ends = Rc<RefCell<Vec<(u64, u64, Option<Reason>)>>>;
+pub(super) type Ends = Rc<RefCell<Vec<(u64, u64, Option<Reason>)>>>;
 
 #[derive(Clone)]
 pub(super) struct Fake {
@@ -103,16 +103,16 @@ impl Service for Fake {
 }
 
 /// A gateway's listener in the test's own thread.
-struct Gate {
-    address: SocketAddr,
-    stop: Stop,
-    ends: Ends,
-    dropped: Rc<Cell<usize>>,
-    metrics: WorkerMetrics,
-    interim: Rc<RefCell<Option<Interim>>>,
+pub(super) struct Gate {
+    pub(super) address: SocketAddr,
+    pub(super) stop: Stop,
+    pub(super) ends: Ends,
+    pub(super) dropped: Rc<Cell<usize>>,
+    pub(super) metrics: WorkerMetrics,
+    pub(super) interim: Rc<RefCell<Option<Interim>>>,
 }
 
-fn gate_with<F>(settings: Settings, handler: impl Fn(Request) -> F + 'static) -> Gate
+pub(super) fn gate_with<F>(settings: Settings, handler: impl Fn(Request) -> F + 'static) -> Gate
 where
     F: Future<Output = Response> + 'static,
 {
@@ -134,7 +134,7 @@ where
     Gate { address, stop, ends, dropped, metrics, interim }
 }
 
-fn gate<F>(handler: impl Fn(Request) -> F + 'static) -> Gate
+pub(super) fn gate<F>(handler: impl Fn(Request) -> F + 'static) -> Gate
 where
     F: Future<Output = Response> + 'static,
 {
@@ -148,18 +148,18 @@ pub(super) fn run(test: impl Future<Output = ()>) {
 }
 
 impl Gate {
-    async fn connect(&self) -> TcpStream {
+    pub(super) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
     /// Sends bytes and reads until the gateway closes.
-    async fn talk(&self, bytes: impl AsRef<[u8]>) -> String {
+    pub(super) async fn talk(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect().await;
         stream.write_all(bytes.as_ref()).await.unwrap();
         rest(&mut stream).await
     }
 
-    async fn until(&self, done: impl Fn(&Self) -> bool) {
+    pub(super) async fn until(&self, done: impl Fn(&Self) -> bool) {
         while !done(self) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -187,14 +187,14 @@ fn without_date(bytes: &[u8]) -> String {
     text.split_inclusive("\r\n").filter(|line| !line.starts_with("Date: ")).collect()
 }
 
-fn text(body: impl Into<Body>) -> Response {
+pub(super) fn text(body: impl Into<Body>) -> Response {
     let mut response = Response::new(StatusCode::OK);
     response.body = body.into();
     response
 }
 
 /// A body of frames that come one a turn of the event loop, of unknown length.
-struct Slowly(Vec<Result<&'static str, Reason>>);
+pub(super) struct Slowly(pub(super) Vec<Result<&'static str, Reason>>);
 
 impl BodyStream for Slowly {
     fn poll_frame(
@@ -352,7 +352,7 @@ fn a_client_that_goes_away_drops_its_exchange() {
 }
 
 /// A body that never comes.
-struct Never;
+pub(super) struct Never;
 
 impl BodyStream for Never {
     fn poll_frame(

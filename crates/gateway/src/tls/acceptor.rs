@@ -44,9 +44,9 @@ struct Sessions {
 }
 
 /// The protocols that are offered (ALPN, RFC 7301), the preferred one first.
-fn protocols(_http2: bool) -> Vec<Vec<u8>> {
-    // HTTP/2 joins here, when it is asked for, with the code that serves it (see `downstream::arrival`).
-    vec![b"http/1.1".to_vec()]
+fn protocols(http2: bool) -> Vec<Vec<u8>> {
+    let offered: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+    offered.iter().map(|name| name.to_vec()).collect()
 }
 
 impl Acceptor {

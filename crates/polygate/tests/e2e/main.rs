@@ -9,6 +9,7 @@ mod compression;
 mod events;
 mod examples;
 mod harness;
+mod http2;
 mod logs;
 mod metrics;
 mod names;

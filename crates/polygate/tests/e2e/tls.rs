@@ -135,13 +135,22 @@ fn clients_find_the_certificate_of_the_name_they_ask_for() {
         let port = port(&gateway);
         assert_eq!(curl(&house, &gateway, name, &[]), format!("https://{name}:{port}/ https 200"));
     }
-    // The other certificate of the same gateway does not make a connection good for its names.
-    let misdirected = curl(&house, &gateway, "a.test", &["-H", "Host: www.b.test"]);
-    assert!(
-        misdirected.contains("\"reason\":\"misdirected\"") && misdirected.ends_with(" 421"),
-        "{misdirected}"
-    );
+    // The other certificate of the same gateway does not make a connection good for its names, whatever is spoken on it.
+    for version in ["--http1.1", "--http2"] {
+        let arguments = ["-H", "Host: www.b.test", version, "-w", " %{http_version} %{http_code}"];
+        let misdirected = curl(&house, &gateway, "a.test", &arguments);
+        let spoken = if version == "--http2" { " 2 421" } else { " 1.1 421" };
+        assert!(
+            misdirected.contains("\"reason\":\"misdirected\"") && misdirected.ends_with(spoken),
+            "{misdirected}"
+        );
+    }
     assert!(curl(&house, &gateway, "c.test", &["-H", "Host: x.b.test"]).ends_with(" 200"));
+    // Several streams at a time on one connection.
+    let url = format!("https://a.test:{}/", port(&gateway));
+    let arguments = ["--http2", "-Z", "-w", "(%{http_version} %{http_code} %{num_connects})", &url, &url];
+    let got = curl(&house, &gateway, "a.test", &arguments);
+    assert_eq!((got.matches("(2 200 1)").count(), got.matches("(2 200 0)").count()), (1, 2), "{got}");
     let shown = |more: &[&str]| {
         let text = openssl(&gateway, more);
         let start = text.find("-----BEGIN").unwrap_or_else(|| panic!("{text}"));

@@ -59,6 +59,8 @@ pub(crate) struct Listen {
     pub(crate) address: Option<Address>,
     /// Address of the listener for TLS. Default: none.
     pub(crate) tls_address: Option<Address>,
+    /// Whether HTTP/2 with prior knowledge is served on the listener without TLS. Default true.
+    pub(crate) http2: Option<bool>,
     /// Worker threads. Default: one a core.
     #[schemars(range(min = 1, max = 1024))]
     pub(crate) workers: Option<usize>,
@@ -126,6 +128,40 @@ pub(crate) struct Limits {
     /// Exchanges that run on one worker. Default 20000; beyond, 503 `overloaded`.
     #[schemars(range(min = 1))]
     pub(crate) exchanges: Option<usize>,
+    /// Caps on one connection of HTTP/2.
+    pub(crate) http2: Http2Limits,
+}
+
+/// Caps on one connection of HTTP/2.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Http2Limits {
+    /// Streams that are open at a time. Default 128; beyond, refused.
+    #[schemars(range(min = 1, max = 10000))]
+    pub(crate) streams: Option<u32>,
+    /// Bytes of one request's body that are taken before they are read. Default 256KiB.
+    pub(crate) stream_window: Option<Size>,
+    /// The same of all requests of the connection together. Default 1MiB.
+    pub(crate) connection_window: Option<Size>,
+    /// Bytes of one response that wait to be written. Default 64KiB.
+    pub(crate) send_buffer: Option<Size>,
+    /// Streams that the client may reset in ten seconds, beyond as many as were answered whole. Default 100; beyond, closed.
+    #[schemars(range(min = 1))]
+    pub(crate) resets: Option<u32>,
+    /// Streams that the client has reset before they were looked at. Default 20; beyond, closed.
+    #[schemars(range(min = 1))]
+    pub(crate) pending_resets: Option<usize>,
+    /// Streams that had to be reset because the client broke the protocol, or opened too many. Default 100; beyond,
+    /// closed.
+    #[schemars(range(min = 1))]
+    pub(crate) stream_errors: Option<usize>,
+    /// Frames that carry nothing of a message (PING, WINDOW_UPDATE ...) in ten seconds, beyond four for each frame of a
+    /// response. SETTINGS counts twice. Default 100; beyond, closed.
+    #[schemars(range(min = 10))]
+    pub(crate) control_frames: Option<u32>,
+    /// Frames that one head may be spread over. Default 20; beyond, closed.
+    #[schemars(range(min = 1))]
+    pub(crate) head_frames: Option<u32>,
 }
 
 /// What is done when memory, descriptors or time run out, and when. Shares are of what there is.

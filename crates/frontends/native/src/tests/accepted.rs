@@ -135,6 +135,7 @@ fn settings_are_read() {
         workers = 3
         trusted-proxies = ["10.0.0.1", "::1"]
         request-id-header = "x-rid"
+        http2 = false
         upgrade-socket = "run/upgrade.sock"
         [admin]
         address = false
@@ -143,6 +144,10 @@ fn settings_are_read() {
         body = 1000
         header-fields = 9
         exchanges = 11
+        [limits.http2]
+        streams = 7
+        stream-window = "64KiB"
+        control-frames = 500
         [overload]
         memory = "300MiB"
         close-at = 0.5
@@ -197,6 +202,9 @@ fn settings_are_read() {
     assert!(s.listen.trusted_proxies.contain("10.0.0.1".parse().unwrap()));
     assert_eq!(s.listen.request_id_header, "x-rid");
     assert_eq!((s.limits.uri, s.limits.body, s.limits.header_fields), (ByteSize::kib(4), ByteSize(1000), 9));
+    let http2 = &s.limits.http2;
+    assert_eq!((http2.streams, http2.stream_window, http2.control_frames), (7, ByteSize::kib(64), 500));
+    assert_eq!((s.listen.http2, http2.connection_window, http2.resets), (false, ByteSize::mib(1), 100));
     assert_eq!((s.timeouts.head, s.timeouts.drain), (Duration::from_secs(1), Duration::from_secs(120)));
     assert_eq!((s.budget.cpu, s.budget.on_failure), (Duration::from_millis(7), OnFailure::Open));
     let overload = &s.overload;

@@ -185,7 +185,7 @@ url = "b:1"
 [listn]
 "#;
     let expected = r#"
-polygate.toml:3:1+6 error[unknown-field] listen.adress: unknown field "adress" | one of address, tls-address, workers, trusted-proxies, proxy-protocol, ambiguous-paths, request-id-header, upgrades, upgrade-socket | address?
+polygate.toml:3:1+6 error[unknown-field] listen.adress: unknown field "adress" | one of address, tls-address, http2, workers, trusted-proxies, proxy-protocol, ambiguous-paths, request-id-header, upgrades, upgrade-socket | address?
 polygate.toml:4:11+11 error[bad-value] listen.address: "localhost" cannot be read | an address such as 127.0.0.1:8080 or [::1]:8080
 polygate.toml:5:11+1 error[out-of-range] listen.workers: 0 is out of range | a number from 1 to 1024
 polygate.toml:8:11+4 error[bad-value] admin.address: true is not possible here | one of false
@@ -340,6 +340,22 @@ fn a_policy_of_which_code_speaks_is_not_unused() {
     assert!(loaded.plan.is_some());
     let expected = "config/policies.json:3:69+22 warning[unused-policy]: no route uses the policy \"not-called\": only code can call it, by its name";
     same(&shown(&loaded.diagnostics), expected);
+}
+
+#[test]
+fn windows_of_http2_that_cannot_be() {
+    let settings = r#"
+[limits.http2]
+stream-window = "2GiB"
+connection-window = "1KiB"
+"#;
+    let text = routes(&[("/", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let files = [("config/a.oas.json", text.as_str()), ("polygate.toml", settings)];
+    let expected = r#"
+polygate.toml:3:17+6 error[bad-value] limits.http2.stream-window: 2GiB is no size for stream-window | 1KiB to 2047MiB
+polygate.toml:4:21+6 error[bad-value] limits.http2.connection-window: 1KiB is no size for connection-window | 64KiB to 2047MiB
+"#;
+    refused(&files, expected);
 }
 
 #[test]

@@ -1,0 +1,192 @@
+//! The byte stream under a connection: sees every frame pass, in both directions, and tells the connection's task what
+//! the `h2` crate does not.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use polygate_plan::Limits;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::budget::{Abuse, Budget};
+use crate::downstream::transport::Transport;
+use crate::http2::frames::{Walker, kind};
+use crate::wire::Deadline;
+
+/// Bytes before the client's first frame (RFC 9113 3.4).
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// After our last frame the client is listened to this long, and so many bytes: closing a socket with unread bytes
+/// resets it, and the client may not learn why.
+const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 << 10);
+
+/// What the guard tells the connection's task.
+#[derive(Default)]
+pub(super) struct Watch {
+    /// The client is to be cut off.
+    pub(super) abuse: Cell<Option<Abuse>>,
+    /// Since when a head is being read.
+    pub(super) head_since: Cell<Option<Instant>>,
+    /// Since when the client takes nothing that we write.
+    pub(super) stalled_since: Cell<Option<Instant>>,
+    /// Streams that the client has reset, and that we have, not yet in the metrics.
+    pub(super) resets: Cell<(u64, u64)>,
+}
+
+/// A connection's byte stream.
+pub(super) struct Guard {
+    stream: Transport,
+    /// What was read before it was known to be HTTP/2.
+    ahead: BytesMut,
+    watch: Rc<Watch>,
+    incoming: Walker,
+    outgoing: Walker,
+    budget: Budget,
+    eof: bool,
+    lingered: usize,
+    linger_until: Option<Instant>,
+    deadline: Deadline,
+}
+
+impl Guard {
+    pub(super) fn new(stream: Transport, ahead: BytesMut, limits: &Limits) -> (Self, Rc<Watch>) {
+        let watch = Rc::<Watch>::default();
+        let guard = Self {
+            stream,
+            ahead,
+            watch: watch.clone(),
+            incoming: Walker::after(PREFACE.len()),
+            outgoing: Walker::after(0),
+            budget: Budget::new(limits),
+            eof: false,
+            lingered: 0,
+            linger_until: None,
+            deadline: Deadline::default(),
+        };
+        (guard, watch)
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        let Self { incoming, budget, watch, .. } = self;
+        incoming.walk(bytes, |frame| {
+            if frame.kind == kind::RST_STREAM {
+                let (theirs, ours) = watch.resets.get();
+                watch.resets.set((theirs + 1, ours));
+            }
+            if let Some(abuse) = budget.received(frame) {
+                watch.abuse.set(Some(abuse));
+            }
+        });
+        let in_head = budget.is_in_head(incoming.is_within());
+        if in_head != watch.head_since.get().is_some() {
+            watch.head_since.set(in_head.then(Instant::now));
+        }
+    }
+
+    fn sent(&mut self, bytes: &[u8]) {
+        let Self { outgoing, budget, watch, .. } = self;
+        outgoing.walk(bytes, |frame| {
+            if frame.kind == kind::RST_STREAM {
+                let (theirs, ours) = watch.resets.get();
+                watch.resets.set((theirs, ours + 1));
+            }
+            budget.sent(frame);
+        });
+    }
+
+    /// Notes whether the client takes what we write.
+    fn stalls(&self, pending: bool) {
+        if pending != self.watch.stalled_since.get().is_some() {
+            self.watch.stalled_since.set(pending.then(Instant::now));
+        }
+    }
+}
+
+impl AsyncRead for Guard {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.watch.abuse.get().is_some() {
+            // Nothing more is taken from it; the connection's task ends it.
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        if !this.ahead.is_empty() {
+            let count = buf.remaining().min(this.ahead.len());
+            buf.put_slice(&this.ahead[..count]);
+            this.ahead.advance(count);
+        } else {
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        }
+        this.eof = buf.filled().len() == before;
+        this.received(&buf.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Guard {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.stalls(polled.is_pending());
+        let count = ready!(polled)?;
+        this.sent(&buf[..count]);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.stalls(polled.is_pending());
+        let count = ready!(polled)?;
+        let mut left = count;
+        for slice in bufs {
+            let part = left.min(slice.len());
+            this.sent(&slice[..part]);
+            left -= part;
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_flush(cx);
+        this.stalls(polled.is_pending());
+        polled
+    }
+
+    /// Closes our side, and waits for the client's for a moment.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        let mut room = [0; 4096];
+        while !this.eof && this.lingered < LINGER.1 {
+            let mut buf = ReadBuf::new(&mut room);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) => {
+                    this.lingered += buf.filled().len();
+                    this.eof = buf.filled().is_empty();
+                }
+                // It is closed, which is all that was waited for.
+                Poll::Ready(Err(_)) => this.eof = true,
+                Poll::Pending => {
+                    let until = *this.linger_until.get_or_insert_with(|| Instant::now() + LINGER.0);
+                    ready!(this.deadline.poll(until, cx));
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

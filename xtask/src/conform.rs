@@ -1,5 +1,6 @@
 //! `cargo xtask conform`: conformance of the built program, seen from outside.
 
+mod http2;
 mod websocket;
 
 use clap::{Args, Subcommand};
@@ -20,6 +21,8 @@ enum What {
         /// Only cases whose class or name holds this, or of the class with this number.
         filter: Option<String>,
     },
+    /// Run h2spec, which Go builds when it is not there yet, against a gateway: without TLS, and with it.
+    Http2,
     /// Have mutated streams of requests split by our parser, by h11 and by llhttp, and report where they differ.
     Fuzz {
         /// For how long.
@@ -39,6 +42,7 @@ const H11: (&str, &str) = ("h11==0.16.0", "target/conformance-python");
 pub(crate) fn run(options: &Options) -> Outcome {
     match &options.what {
         What::Http1 { filter } => http1(filter.as_deref()),
+        What::Http2 => http2::run(),
         What::Fuzz { minutes, seed } => fuzz(*minutes, *seed),
         What::Websocket(options) => websocket::run(options),
     }

@@ -1,0 +1,146 @@
+//! `cargo xtask conform http2`: h2spec against a running gateway, without TLS and with it.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::process::{cargo, exists, program};
+use crate::{Outcome, root, setup};
+
+/// The tool, as a Go module.
+const MODULE: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible";
+
+/// Cases that cannot pass where HTTP/1.1 is served as well, by package and name: what does not begin as HTTP/2 begins is
+/// answered as HTTP/1.1, and the connection closed.
+const EXPECTED_WITHOUT_TLS: &[(&str, &str)] = &[("http2/3.5", "Sends invalid connection preface")];
+
+/// How long the gateway may take to listen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const ROUTES: &str = r#"{ "openapi": "3.1.0", "info": { "title": "conformance", "version": "1" },
+  "paths": { "/": { "get,post,put,head": { "x-polygate-route": {
+    "handler": { "export": "answer", "module": "$import(./modules/main)" } } } } } }"#;
+const CODE: &str = "export async function answer(request: Request): Promise<Response> {
+  return new Response(`an answer, after ${(await request.text()).length} characters`);
+}
+";
+
+/// Runs all cases, the strict ones too. It fails when one does that is not expected to.
+pub(super) fn run() -> Outcome {
+    if let Some(missing) = setup::missing(&[("openssl", "openssl")]) {
+        return Err(missing);
+    }
+    let tool = tool()?;
+    cargo(&["build", "--quiet", "--package", "polygate"]).run()?;
+    let folder = root().join("target/conform-http2");
+    let (plain, tls) = (free_port()?, free_port()?);
+    project(&folder, tls).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+    let arguments = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+    let arguments = [&arguments[..], &["-keyout", "key.pem", "-out", "cert.pem", "-days", "2"]].concat();
+    let arguments = [&arguments[..], &["-subj", "/CN=localhost", "-addext", names]].concat();
+    program("openssl", &arguments).within(&folder).run()?;
+
+    let listen = format!("127.0.0.1:{plain}");
+    let shown = folder.to_string_lossy().into_owned();
+    let arguments = ["run", &shown, "--listen", &listen, "--admin", "off", "--workers", "1"];
+    let gateway = program(root().join("target/debug/polygate"), &arguments).start()?;
+    await_listener(plain)?;
+    await_listener(tls)?;
+    let mut missed = Vec::new();
+    for (way, port, more, expected) in [
+        ("without TLS", plain, &[][..], EXPECTED_WITHOUT_TLS),
+        ("with TLS", tls, &["--tls", "--insecure"], &[]),
+    ] {
+        let cases = cases(&tool, &folder.join("report.xml"), port, more)?;
+        let failed: Vec<&Case> = cases.iter().filter(|case| case.failed).collect();
+        println!("{way}: {} cases, {} passed", cases.len(), cases.len() - failed.len());
+        for case in failed {
+            let is_expected = expected.contains(&(&*case.package, &*case.name));
+            println!("  {}: {}{}", case.package, case.name, if is_expected { " (expected)" } else { "" });
+            if !is_expected {
+                missed.push(format!("{} {way}", case.package));
+            }
+        }
+        if cases.len() < 140 {
+            return Err(format!("h2spec has run {} cases alone {way}", cases.len()));
+        }
+    }
+    drop(gateway);
+    if missed.is_empty() { Ok(()) } else { Err(format!("h2spec: {}", missed.join(", "))) }
+}
+
+/// One case of h2spec.
+struct Case {
+    package: String,
+    name: String,
+    failed: bool,
+}
+
+/// Runs h2spec against a port of this machine.
+fn cases(tool: &Path, report: &Path, port: u16, more: &[&str]) -> Result<Vec<Case>, String> {
+    let _ = fs::remove_file(report);
+    let (port, shown) = (port.to_string(), report.to_string_lossy().into_owned());
+    let mut arguments = vec!["-h", "127.0.0.1", "-p", &port, "--timeout", "5", "--strict", "-j", &shown];
+    arguments.extend(more);
+    // It ends with an error when a case fails, which the report tells better.
+    let _ = program(tool, &arguments).output();
+    let text = fs::read_to_string(report).map_err(|error| format!("h2spec wrote no report: {error}"))?;
+    Ok(parse(&text))
+}
+
+/// Reads a report in the format of JUnit, as h2spec writes it.
+fn parse(report: &str) -> Vec<Case> {
+    let attribute = |text: &str, name: &str| {
+        let value = text.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split_once('"'));
+        value.map(|(value, _)| value.to_owned()).unwrap_or_default()
+    };
+    let case = |text: &str| Case {
+        package: attribute(text, "package"),
+        name: attribute(text, "classname"),
+        failed: text.contains("<failure") || text.contains("<error"),
+    };
+    report.split("<testcase ").skip(1).map(case).collect()
+}
+
+/// Where h2spec is; it is built when it is not there.
+fn tool() -> Result<PathBuf, String> {
+    let folder = root().join("target/h2spec");
+    let tool = folder.join("h2spec");
+    if !tool.exists() {
+        if !exists("go") {
+            return Err("h2spec is built with Go, which is not on the path (https://go.dev/dl)".to_owned());
+        }
+        program("go", &["install", MODULE]).variable("GOBIN", &folder).run()?;
+    }
+    Ok(tool)
+}
+
+fn project(folder: &Path, tls: u16) -> std::io::Result<()> {
+    fs::create_dir_all(folder.join("config"))?;
+    fs::create_dir_all(folder.join("modules"))?;
+    fs::write(folder.join("config/routes.oas.json"), ROUTES)?;
+    fs::write(folder.join("modules/main.ts"), CODE)?;
+    let settings = format!(
+        "[listen]\ntls-address = \"127.0.0.1:{tls}\"\n[[tls.certificates]]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n"
+    );
+    fs::write(folder.join("polygate.toml"), settings)
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> Result<u16, String> {
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    address.map(|address| address.port()).map_err(|error| error.to_string())
+}
+
+fn await_listener(port: u16) -> Outcome {
+    let started = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if started.elapsed() > PATIENCE {
+            return Err("the gateway does not listen".to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

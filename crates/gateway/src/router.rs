@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use polygate_pipeline::Method;
 use polygate_plan::{Params, PathPattern, Route, Segment};
+use smallvec::SmallVec;
 
 /// Finds routes.
 pub struct Router {
@@ -25,11 +26,80 @@ struct Entry {
 
 #[derive(Default)]
 struct Node {
-    literals: HashMap<Box<str>, Node>,
+    literals: Literals,
     param: Option<Box<Node>>,
     mixed: Vec<(Segment, Node)>,
     /// Routes that end here, in order.
-    ends: Vec<usize>,
+    ends: SmallVec<[End; 1]>,
+}
+
+/// A route that ends at a node. Its methods stand here as well: with many routes each place that is looked at is one that no
+/// cache holds.
+struct End {
+    route: usize,
+    /// One bit for each method that is looked up by it; see [`bit`].
+    methods: u16,
+}
+
+/// Nodes by a segment's text.
+enum Literals {
+    /// A few: compared one after the other.
+    Few(Vec<(Box<str>, Node)>),
+    /// Many.
+    Many(HashMap<Box<str>, Node>),
+}
+
+/// With more literals than this a node has a map.
+const FEW: usize = 8;
+
+impl Default for Literals {
+    fn default() -> Self {
+        Literals::Few(Vec::new())
+    }
+}
+
+impl Literals {
+    fn get(&self, text: &str) -> Option<&Node> {
+        match self {
+            Literals::Few(few) => few.iter().find(|(own, _)| **own == *text).map(|(_, node)| node),
+            Literals::Many(many) => many.get(text),
+        }
+    }
+
+    fn get_or_insert(&mut self, text: &str) -> &mut Node {
+        if let Literals::Few(few) = self
+            && few.len() == FEW
+            && few.iter().all(|(own, _)| **own != *text)
+        {
+            *self = Literals::Many(std::mem::take(few).into_iter().collect());
+        }
+        match self {
+            Literals::Few(few) => {
+                let at = few.iter().position(|(own, _)| **own == *text).unwrap_or_else(|| {
+                    few.push((text.into(), Node::default()));
+                    few.len() - 1
+                });
+                &mut few[at].1
+            }
+            Literals::Many(many) => many.entry(text.into()).or_default(),
+        }
+    }
+}
+
+/// The bit of a method; none for those that are compared by name.
+fn bit(method: &Method) -> u16 {
+    match *method {
+        Method::GET => 1,
+        Method::POST => 1 << 1,
+        Method::PUT => 1 << 2,
+        Method::DELETE => 1 << 3,
+        Method::PATCH => 1 << 4,
+        Method::HEAD => 1 << 5,
+        Method::OPTIONS => 1 << 6,
+        Method::TRACE => 1 << 7,
+        Method::CONNECT => 1 << 8,
+        _ => 0,
+    }
 }
 
 /// A route that takes the request.
@@ -46,8 +116,9 @@ impl Router {
     pub fn new(routes: &[Route]) -> Self {
         let mut router = Self { root: Node::default(), url_patterns: Vec::new(), routes: Vec::new() };
         for (index, route) in routes.iter().enumerate() {
+            let methods = route.info.methods.iter().fold(0, |bits, method| bits | bit(method));
             match &route.pattern {
-                PathPattern::OpenApi(segments) => router.root.insert(segments, index),
+                PathPattern::OpenApi(segments) => router.root.insert(segments, index, methods),
                 PathPattern::UrlPattern(_) => router.url_patterns.push(index),
             }
             router.routes.push(Entry {
@@ -62,9 +133,11 @@ impl Router {
     /// The route that takes `method` on `path` (percent-encoded, without query).
     pub fn find(&self, method: &Method, path: &str) -> Option<Found> {
         let takes = |index: usize| self.routes[index].methods.contains(method);
+        let wanted = bit(method);
+        let ends = |end: &End| if wanted == 0 { takes(end.route) } else { end.methods & wanted != 0 };
         let mut best = None;
         if let Some(rest) = path.strip_prefix('/') {
-            self.root.search(rest, &takes, &mut best);
+            self.root.search(rest, &ends, &mut best);
         }
         for &index in self.url_patterns.iter().take_while(|&&index| best.is_none_or(|best| index < best)) {
             if takes(index)
@@ -86,13 +159,13 @@ impl Router {
 }
 
 impl Node {
-    fn insert(&mut self, segments: &[Segment], route: usize) {
+    fn insert(&mut self, segments: &[Segment], route: usize, methods: u16) {
         let Some((first, rest)) = segments.split_first() else {
-            self.ends.push(route);
+            self.ends.push(End { route, methods });
             return;
         };
         let node = match first {
-            Segment::Literal(text) => self.literals.entry(text.as_str().into()).or_default(),
+            Segment::Literal(text) => self.literals.get_or_insert(text),
             Segment::Param(_) => self.param.get_or_insert_default(),
             Segment::Mixed(_) => {
                 let at = match self.mixed.iter().position(|(segment, _)| segment == first) {
@@ -105,11 +178,11 @@ impl Node {
                 &mut self.mixed[at].1
             }
         };
-        node.insert(rest, route);
+        node.insert(rest, route, methods);
     }
 
     /// Looks for the lowest route that takes `rest`, what follows a slash.
-    fn search(&self, rest: &str, takes: &impl Fn(usize) -> bool, best: &mut Option<usize>) {
+    fn search(&self, rest: &str, takes: &impl Fn(&End) -> bool, best: &mut Option<usize>) {
         let (segment, rest) = match rest.split_once('/') {
             Some((segment, rest)) => (segment, Some(rest)),
             None => (rest, None),
@@ -117,7 +190,7 @@ impl Node {
         let mut visit = |node: &Node| match rest {
             Some(rest) => node.search(rest, takes, best),
             None => {
-                let found = node.ends.iter().copied().find(|&index| takes(index));
+                let found = node.ends.iter().find(|end| takes(end)).map(|end| end.route);
                 *best = match (*best, found) {
                     (Some(a), Some(b)) => Some(a.min(b)),
                     (a, b) => a.or(b),
@@ -210,6 +283,25 @@ mod tests {
         let router = Router::new(&routes);
         assert_eq!(found(&router, "/api/r9999/1"), Some(9999));
         assert_eq!(found(&router, "/api/r10000/1"), None);
+    }
+
+    #[test]
+    fn literals_are_found_as_their_number_grows_and_so_are_methods_of_all_kinds() {
+        let own: Method = "PURGE".parse().unwrap();
+        let count = 2 * FEW;
+        let mut routes: Vec<_> = (0..count).map(|n| open(&format!("/{n}"))).collect();
+        let path = |text: &str| PathPattern::open_api(text).unwrap();
+        routes.push(route(&[Method::POST, own.clone()], path("/0")));
+        for known in 0..=count {
+            let router = Router::new(&routes[..known]);
+            for n in 0..count {
+                assert_eq!(found(&router, &format!("/{n}")), (n < known).then_some(n), "{n} of {known}");
+            }
+        }
+        let router = Router::new(&routes);
+        let by = |method: &Method| router.find(method, "/0").map(|found| found.route);
+        assert_eq!((by(&own), by(&Method::POST), by(&Method::PUT)), (Some(count), Some(count), None));
+        assert_eq!(by(&"LOCK".parse().unwrap()), None);
     }
 
     /// The dearest way to find one of many: another one each time, so that nothing of it is in the caches.

@@ -67,7 +67,8 @@ pub(super) async fn serve<S: Service>(stream: Transport, client: Client, common:
             }
             // A request line of HTTP/1.1 is never refused for being this one.
             Next::Refuse(_) if first && connection.begins_http2() => {
-                drop(connection);
+                let Connection { open, state: held, .. } = connection;
+                drop(held);
                 let Ok(state) = Rc::try_unwrap(state) else { return };
                 let State { stream, buffer, .. } = state.into_inner();
                 // Boxed: of connections of HTTP/1.1 none has to hold the room for it.

@@ -46,14 +46,20 @@ pub(super) struct Shared<S: Service> {
 
 impl<S: Service> Shared<S> {
     pub(super) fn opened(&self) {
-        self.streams.set(self.streams.get() + 1);
+        let streams = self.streams.get();
+        self.streams.set(streams + 1);
+        if streams == 0 {
+            self.open.set_idle(None);
+        }
     }
 
     pub(super) fn closed(&self) {
         let left = self.streams.get() - 1;
         self.streams.set(left);
         if left == 0 {
-            self.idle_since.set(Instant::now());
+            let now = Instant::now();
+            self.idle_since.set(now);
+            self.open.set_idle(Some(now));
             self.task.borrow().wake_by_ref();
         }
     }
@@ -100,6 +106,7 @@ pub(in crate::downstream) async fn serve<S: Service>(
     };
     poll_fn(|cx| {
         shared.open.wake_on_stop(cx.waker());
+        shared.open.set_idle(Some(shared.idle_since.get()));
         shared.task.replace(cx.waker().clone());
         Poll::Ready(())
     })
@@ -181,7 +188,7 @@ impl<S: Service> Driver<S> {
                 self.cut_off(abuse);
                 continue;
             }
-            if self.leaving == Leaving::Not && self.shared.common.stop.is_stopping() {
+            if self.leaving == Leaving::Not && self.is_pressed() {
                 self.ask_to_leave();
                 continue;
             }
@@ -199,6 +206,12 @@ impl<S: Service> Driver<S> {
                 Then::Drop => return Poll::Ready(Ok(())),
             }
         }
+    }
+
+    /// Whether the worker stops, or is better off without the connection.
+    fn is_pressed(&self) -> bool {
+        let Shared { common, open, .. } = &*self.shared;
+        common.stop.is_stopping() || open.leaves() || common.service.valve().closes()
     }
 
     /// What time will do next, if nothing else happens.

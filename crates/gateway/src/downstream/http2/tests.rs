@@ -476,3 +476,27 @@ fn interim_responses_come_before_the_final_one() {
         assert_eq!(whole(response.await.unwrap().into_body()).await.0, "hello");
     });
 }
+
+#[test]
+fn idle_connections_leave_under_pressure_and_busy_ones_stay() {
+    run(async {
+        let gate = gate(|request: Request| async move {
+            if request.target.path() == "/slow" {
+                tokio::time::sleep(Duration::from_millis(1_300)).await;
+            }
+            text("done")
+        });
+        let mut idle = Wire::open(&gate).await;
+        idle.get(1, "/").await;
+        idle.next_of(wire::DATA).await;
+        let mut busy = Wire::open(&gate).await;
+        busy.get(1, "/slow").await;
+        gate.until(|g| g.metrics.snapshot().http2.connections == 2).await;
+        // Who is idle for less is left alone: see `Stop::reap`.
+        tokio::time::sleep(Duration::from_millis(1_050)).await;
+        assert_eq!(gate.stop.reap(), 1);
+        assert_eq!(idle.next_of(wire::GOAWAY).await.code(), 0);
+        idle.closed().await;
+        assert_eq!(busy.next_of(wire::DATA).await.payload, b"done");
+    });
+}

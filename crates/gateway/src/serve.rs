@@ -314,7 +314,7 @@ impl Service for Server {
         }
         let id = *track.exchange.id();
         // The name was checked when the plan was made, the id when it was taken.
-        let _ = response.headers.set(&listen.request_id_header, id.as_str().as_bytes());
+        let _ = response.headers.set(&listen.request_id_header, id.as_bytes());
         track.status = response.status.as_u16();
         if let Some(seat) = &mut track.seat {
             if response.body.is_tunnel() {

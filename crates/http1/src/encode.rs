@@ -63,7 +63,7 @@ pub fn request_head(
         Framing::Empty if expects_body || headers.known(Known::ContentLength).is_some() => Some(0),
         _ => None,
     };
-    for (known, name, value) in headers.iter_known() {
+    for (known, name, value) in headers.iter_raw() {
         match known {
             Known::Other => field(out, name, value),
             Known::Host | Known::Expect => {}
@@ -72,7 +72,7 @@ pub fn request_head(
             _ => field(out, name, value),
         }
     }
-    put_length(out, "Content-Length", length);
+    put_length(out, b"Content-Length", length);
     if framing == Framing::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
@@ -127,7 +127,7 @@ pub fn response_head(
     put(out, &[status.canonical_reason().unwrap_or("").as_bytes(), b"\r\n"]);
     let mut length = response_length(status, headers, options);
     let mut dated = false;
-    for (known, name, value) in headers.iter_known() {
+    for (known, name, value) in headers.iter_raw() {
         match known {
             Known::Other => field(out, name, value),
             Known::ContentLength => put_length(out, name, length.take()),
@@ -139,7 +139,7 @@ pub fn response_head(
             _ => field(out, name, value),
         }
     }
-    put_length(out, "Content-Length", length);
+    put_length(out, b"Content-Length", length);
     if options.framing == Framing::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
@@ -167,11 +167,11 @@ fn put(out: &mut BytesMut, parts: &[&[u8]]) {
     }
 }
 
-fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
-    put(out, &[name.as_bytes(), b": ", value, b"\r\n"]);
+fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+    put(out, &[name, b": ", value, b"\r\n"]);
 }
 
-fn put_length(out: &mut BytesMut, name: &str, length: Option<u64>) {
+fn put_length(out: &mut BytesMut, name: &[u8], length: Option<u64>) {
     if let Some(length) = length {
         let mut digits = [0u8; 20];
         field(out, name, number(&mut digits, length, 10));
@@ -249,7 +249,7 @@ impl Encoder {
             out.extend_from_slice(b"0\r\n");
             for (known, name, value) in trailers.iter().flat_map(|t| t.iter_known()) {
                 if trailers::is_allowed(known, name) {
-                    field(out, name, value);
+                    field(out, name.as_bytes(), value);
                 }
             }
             out.extend_from_slice(b"\r\n");

@@ -46,7 +46,7 @@ pub fn content_length(value: &[u8]) -> Result<u64, WireError> {
 fn fields(headers: &Headers, version: Version, repeats: bool) -> Result<(Option<u64>, bool), WireError> {
     let mut length = None;
     let mut chunked = false;
-    for (known, _, value) in headers.iter_known() {
+    for (known, _, value) in headers.iter_raw() {
         match known {
             Known::ContentLength => {
                 let new = content_length(value)?;

@@ -35,13 +35,14 @@ impl RequestId {
         let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
         let mut text = [0; Self::MAX];
         let mut at = 0;
-        for nibble in 0..32 {
-            if matches!(nibble, 8 | 12 | 16 | 20) {
+        for (index, byte) in bits.to_be_bytes().into_iter().enumerate() {
+            if matches!(index, 4 | 6 | 8 | 10) {
                 text[at] = b'-';
                 at += 1;
             }
-            text[at] = b"0123456789abcdef"[((bits >> (124 - 4 * nibble)) & 0xf) as usize];
-            at += 1;
+            let digit = |nibble: u8| b"0123456789abcdef"[nibble as usize];
+            (text[at], text[at + 1]) = (digit(byte >> 4), digit(byte & 0xf));
+            at += 2;
         }
         Self { text, len: at as u8 }
     }
@@ -58,7 +59,12 @@ impl RequestId {
 
     /// The id's characters.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.text[..self.len as usize]).unwrap_or("")
+        std::str::from_utf8(self.as_bytes()).unwrap_or("")
+    }
+
+    /// The same as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.len as usize]
     }
 }
 

@@ -105,6 +105,11 @@ impl Headers {
         self.fields.iter().map(|f| (f.known, self.name_of(f), self.value_of(f)))
     }
 
+    /// As [`iter_known`](Self::iter_known), names as bytes: for heads on their way to the wire.
+    pub fn iter_raw(&self) -> impl ExactSizeIterator<Item = (Known, &[u8], &[u8])> + Clone + '_ {
+        self.fields.iter().map(|f| (f.known, self.name_bytes(f), self.value_of(f)))
+    }
+
     /// Hands out every field in order: the well-known name if it is one, the name, and the value as a part of one
     /// buffer that all values share, without a copy. They keep that buffer, a whole head, alive.
     pub fn for_each_shared(self, mut take: impl FnMut(Known, &str, Bytes)) {
@@ -167,8 +172,12 @@ impl Headers {
     /// As [`append`](Self::append).
     pub fn set(&mut self, name: &str, value: &[u8]) -> Result<(), InvalidHeader> {
         check_name(name.as_bytes())?;
+        self.put(Known::of(name.as_bytes()), name, value)
+    }
+
+    /// [`set`](Self::set) of a name that was checked.
+    fn put(&mut self, known: Known, name: &str, value: &[u8]) -> Result<(), InvalidHeader> {
         check_value(value)?;
-        let known = Known::of(name.as_bytes());
         let first = self.fields.iter().position(|f| self.matches(f, known, name));
         let Some(first) = first else {
             let field = self.store_known(known, name, value);
@@ -183,6 +192,27 @@ impl Headers {
         let new = self.store_known(known, name, value);
         self.fields[first] = new;
         Ok(())
+    }
+
+    /// [`append`](Self::append) of a well-known name, in lower case.
+    ///
+    /// # Errors
+    /// As there; [`Known::Other`] is no name.
+    pub fn append_known(&mut self, known: Known, value: &[u8]) -> Result<(), InvalidHeader> {
+        check_known(known)?;
+        check_value(value)?;
+        let field = self.store_known(known, known.name(), value);
+        self.fields.push(field);
+        Ok(())
+    }
+
+    /// [`set`](Self::set) of a well-known name, in lower case.
+    ///
+    /// # Errors
+    /// As with [`append_known`](Self::append_known).
+    pub fn set_known(&mut self, known: Known, value: &[u8]) -> Result<(), InvalidHeader> {
+        check_known(known)?;
+        self.put(known, known.name(), value)
     }
 
     /// Removes all fields of `name`; says whether there was one.
@@ -240,7 +270,7 @@ impl Headers {
             Known::Other => {
                 field.known == Known::Other
                     && field.name_len as usize == name.len()
-                    && self.name_of(field).eq_ignore_ascii_case(name)
+                    && self.name_bytes(field).eq_ignore_ascii_case(name.as_bytes())
             }
             known => field.known == known,
         }
@@ -282,10 +312,15 @@ impl Headers {
     }
 
     #[inline]
-    fn name_of(&self, field: &Field) -> &str {
+    fn name_bytes(&self, field: &Field) -> &[u8] {
         let start = field.name as usize;
+        &self.arena[start..start + field.name_len as usize]
+    }
+
+    #[inline]
+    fn name_of(&self, field: &Field) -> &str {
         // Names are tokens, hence ASCII: the check is of a few bytes.
-        std::str::from_utf8(&self.arena[start..start + field.name_len as usize]).unwrap_or("")
+        std::str::from_utf8(self.name_bytes(field)).unwrap_or("")
     }
 
     #[inline]
@@ -293,6 +328,10 @@ impl Headers {
         let start = field.value as usize;
         &self.arena[start..start + field.value_len as usize]
     }
+}
+
+fn check_known(known: Known) -> Result<(), InvalidHeader> {
+    if known == Known::Other { Err(InvalidHeader::Name) } else { Ok(()) }
 }
 
 /// Refuses what is not a token.

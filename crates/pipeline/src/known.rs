@@ -78,17 +78,21 @@ static TABLE: [Known; SLOTS] = {
     table
 };
 
+/// Whether `given` is the name `known`, which is of lower case letters and dashes: ignores the case of letters. Without
+/// branches, so that many bytes are compared together.
+#[inline]
+fn is_name(known: &[u8], given: &[u8]) -> bool {
+    let differs = |(&known, &given): (&u8, &u8)| (given | if known == b'-' { 0 } else { 0x20 }) ^ known;
+    known.len() == given.len() && known.iter().zip(given).map(differs).fold(0, |all, one| all | one) == 0
+}
+
 impl Known {
     /// Which well-known name `name` is, ignoring ASCII case.
     #[inline]
     pub fn of(name: &[u8]) -> Known {
         let (Some(&first), Some(&last)) = (name.first(), name.last()) else { return Known::Other };
         let known = TABLE[slot(name.len(), first, last)];
-        if known != Known::Other && known.name().as_bytes().eq_ignore_ascii_case(name) {
-            known
-        } else {
-            Known::Other
-        }
+        if known != Known::Other && is_name(known.name().as_bytes(), name) { known } else { Known::Other }
     }
 
     /// Whether the field belongs to one connection and must not be forwarded (RFC 9110 7.6.1).
@@ -118,6 +122,13 @@ mod tests {
             assert_eq!(Known::of(known.name().as_bytes()), known);
             assert_eq!(Known::of(known.name().to_ascii_uppercase().as_bytes()), known);
             assert_eq!(Known::of(format!("{}x", known.name()).as_bytes()), Known::Other);
+            // The control characters that a bit away from a letter or a dash.
+            let disguised: Vec<u8> = known.name().bytes().map(|b| b & !0x60).collect();
+            assert_eq!(Known::of(&disguised), Known::Other);
+            assert_eq!(
+                Known::of(known.name().replace('-', "\r").as_bytes()) == known,
+                !known.name().contains('-')
+            );
         }
     }
 

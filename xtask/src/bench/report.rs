@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use super::Options;
 use super::measure::Sample;
 use super::servers::Server;
+use super::{Options, Protocol};
 use crate::Outcome;
 
 /// Prints the table, and writes it as JSON and as a bar chart beside it.
@@ -16,13 +16,18 @@ pub(super) fn print(options: &Options, servers: &[&Server], samples: &[Vec<Sampl
     };
     let (rounds, seconds, connections, body) =
         (options.rounds, options.seconds, options.connections, options.body);
+    let protocol = match options.protocol {
+        Protocol::Http1 => "HTTP/1.1",
+        Protocol::Http2 => "HTTP/2",
+        Protocol::Handshakes => "a request is a TLS 1.3 handshake",
+    };
     let rate = match options.rate {
         Some(rate) => format!("{rate} requests/s"),
         None if options.busy => "as fast as it goes, load and upstream never asleep".to_owned(),
         None => "as fast as it goes".to_owned(),
     };
     println!(
-        "\nmedians of {rounds} rounds of {seconds} s, {connections} connections, {body} byte body, one worker, {rate}:\n"
+        "\nmedians of {rounds} rounds of {seconds} s, {connections} connections, {body} byte body, one worker, {protocol}, {rate}:\n"
     );
     let width = servers.iter().map(|server| server.name.len()).max().unwrap_or(0);
     let head = "cpu/request  spread       user      ratio   requests/s   p50      p99      memory    errors";
@@ -53,7 +58,7 @@ pub(super) fn print(options: &Options, servers: &[&Server], samples: &[Vec<Sampl
         }));
     }
     let folder = crate::root().join("target/bench");
-    let table = serde_json::json!({ "rounds": rounds, "seconds": seconds, "connections": connections, "body": body, "rate": options.rate, "busy": options.busy, "servers": json });
+    let table = serde_json::json!({ "rounds": rounds, "seconds": seconds, "connections": connections, "body": body, "rate": options.rate, "busy": options.busy, "protocol": protocol, "servers": json });
     let write = |name: &str, text: String| {
         fs::write(folder.join(name), text).map_err(|error| format!("{name}: {error}"))
     };

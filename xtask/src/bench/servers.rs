@@ -5,20 +5,24 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Options;
 use super::measure::Busy;
+use super::peers::{Certificate, envoy, nginx, peer_config, upstream_config};
+use super::{Options, Protocol};
 use crate::process::{Running, program};
 
 /// The core of the proxy under test.
-const PROXY_CORE: &str = "0";
+pub(super) const PROXY_CORE: &str = "0";
 /// The core of load generator and upstream.
 pub(super) const LOAD_CORE: &str = "1";
 
-const UPSTREAM_PORT: u16 = 18_090;
+pub(super) const UPSTREAM_PORT: u16 = 18_090;
 const NGINX_PORT: u16 = 18_091;
 const POLYGATE_PORT: u16 = 18_092;
 const EARLIER_PORT: u16 = 18_093;
 const MANY_PORT: u16 = 18_094;
+const ENVOY_PORT: u16 = 18_095;
+/// Where a server encrypts, beyond its port.
+const TLS: u16 = 1_000;
 
 /// Routes of the project that has many.
 const MANY: usize = 10_000;
@@ -56,7 +60,8 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// Starts the upstream, nginx, Polygate, and an earlier build of it if there is one; waits until each listens.
+    /// Starts the upstream, nginx, Envoy if it is wanted, Polygate, and an earlier build of it if there is one; waits until
+    /// each listens.
     pub(super) fn start(options: &Options) -> Result<Self, String> {
         let folder = crate::root().join("target/bench");
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -67,8 +72,16 @@ impl Servers {
             running.push(nginx(&folder, "upstream", LOAD_CORE, &upstream_config(options.body))?);
         }
         wait_for(UPSTREAM_PORT)?;
+        let protocol = options.protocol;
+        let certificate = match protocol {
+            Protocol::Handshakes => Some(Certificate::make(&folder)?),
+            _ => None,
+        };
+        let certificate = certificate.as_ref();
+        let measured = |port: u16| if certificate.is_some() { port + TLS } else { port };
         let mut all = Vec::new();
         let mut add = |process: Running, name: &str, port: u16, paths: &[(&str, &str)]| {
+            let port = measured(port);
             wait_for(port)?;
             all.extend(paths.iter().map(|(path, what)| Server {
                 name: format!("{name}, {what}"),
@@ -79,20 +92,31 @@ impl Servers {
             running.push(process);
             Ok::<_, String>(())
         };
-        add(nginx(&folder, "peer", PROXY_CORE, &peer_config())?, "nginx", NGINX_PORT, &PATHS[..1])?;
-        let few = project(&folder, "project", 0)?;
-        let many = project(&folder, "many", MANY)?;
+        let paths = match protocol {
+            Protocol::Http1 => &PATHS[..],
+            Protocol::Http2 => &PATHS[..1],
+            Protocol::Handshakes => &[("/plain", "handshakes")],
+        };
+        let config = peer_config(measured(NGINX_PORT), protocol, certificate);
+        add(nginx(&folder, "peer", PROXY_CORE, &config)?, "nginx", NGINX_PORT, &paths[..1])?;
+        if options.envoy {
+            let envoy = envoy(&folder, measured(ENVOY_PORT), certificate)?;
+            add(envoy, "envoy", ENVOY_PORT, &paths[..1])?;
+        }
+        let made = |name: &str, more: usize, port: u16| {
+            project(&folder, name, more, certificate.map(|certificate| (port + TLS, certificate)))
+        };
         if let Some(earlier) = options.earlier.as_deref() {
-            add(polygate(earlier, &few, EARLIER_PORT)?, "earlier", EARLIER_PORT, &PATHS)?;
+            let process = polygate(earlier, &made("earlier", 0, EARLIER_PORT)?, EARLIER_PORT)?;
+            add(process, "earlier", EARLIER_PORT, paths)?;
         }
         let ours = super::release_binary();
-        add(polygate(&ours, &few, POLYGATE_PORT)?, "polygate", POLYGATE_PORT, &PATHS)?;
-        add(
-            polygate(&ours, &many, MANY_PORT)?,
-            "polygate",
-            MANY_PORT,
-            &[("/plain", "one of 10,000 routes")],
-        )?;
+        let process = polygate(&ours, &made("project", 0, POLYGATE_PORT)?, POLYGATE_PORT)?;
+        add(process, "polygate", POLYGATE_PORT, paths)?;
+        if protocol == Protocol::Http1 {
+            let process = polygate(&ours, &made("many", MANY, MANY_PORT)?, MANY_PORT)?;
+            add(process, "polygate", MANY_PORT, &[("/plain", "one of 10,000 routes")])?;
+        }
         Ok(Self { all, busy, _running: running })
     }
 
@@ -112,37 +136,6 @@ fn polygate(binary: &Path, project: &Path, port: u16) -> Result<Running, String>
     let arguments = ["-c", PROXY_CORE, &*binary, "run", &*project];
     let options = ["--workers", "1", "--listen", &address, "--admin", "off"];
     program("taskset", &[&arguments[..], &options[..]].concat()).start()
-}
-
-fn nginx(folder: &Path, name: &str, core: &str, config: &str) -> Result<Running, String> {
-    let file = folder.join(format!("{name}.conf"));
-    let folder_text = folder.to_string_lossy();
-    let text = format!(
-        "daemon off; worker_processes 1; pid {folder_text}/{name}.pid; error_log stderr error;\n\
-         events {{ worker_connections 4096; }}\n\
-         http {{ access_log off; keepalive_requests 1000000000;\n\
-         client_body_temp_path {folder_text}/tmp; proxy_temp_path {folder_text}/tmp; fastcgi_temp_path {folder_text}/tmp;\n\
-         uwsgi_temp_path {folder_text}/tmp; scgi_temp_path {folder_text}/tmp;\n{config}\n}}\n"
-    );
-    fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
-    let arguments =
-        ["-c", core, "nginx", "-p", &*folder_text, "-c", &*file.to_string_lossy(), "-e", "stderr"];
-    program("taskset", &arguments).start()
-}
-
-fn upstream_config(body: usize) -> String {
-    let body = "x".repeat(body);
-    format!(
-        "server {{ listen 127.0.0.1:{UPSTREAM_PORT} backlog=4096; location / {{ return 200 '{body}'; }} }}"
-    )
-}
-
-fn peer_config() -> String {
-    format!(
-        "upstream up {{ server 127.0.0.1:{UPSTREAM_PORT}; keepalive 256; keepalive_requests 1000000000; }}\n\
-         server {{ listen 127.0.0.1:{NGINX_PORT} backlog=4096; location / {{ proxy_pass http://up;\n\
-         proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header X-Forwarded-For $remote_addr; }} }}"
-    )
 }
 
 const POLICY: &str = r#"import type { PolygateContext, PolygateRequest } from "@polygate/runtime";
@@ -172,7 +165,12 @@ export async function stamp(response: Response) {
 /// A project with the same upstream: plainly forwarded, with one TypeScript policy that reads a header, sets one and
 /// marks the response, and with the same work in an inbound and an outbound policy. So many further routes stand before
 /// them.
-fn project(folder: &Path, name: &str, more: usize) -> Result<PathBuf, String> {
+fn project(
+    folder: &Path,
+    name: &str,
+    more: usize,
+    tls: Option<(u16, &Certificate)>,
+) -> Result<PathBuf, String> {
     let project = folder.join(name);
     let handler = format!(
         r#""handler": {{ "export": "urlForwardHandler", "module": "$import(@polygate/runtime)", "options": {{ "baseUrl": "http://127.0.0.1:{UPSTREAM_PORT}" }} }}"#
@@ -191,12 +189,19 @@ fn project(folder: &Path, name: &str, more: usize) -> Result<PathBuf, String> {
   { "name": "both", "policyType": "custom-code-inbound", "handler": { "export": "both", "module": "$import(./modules/policy)" } },
   { "name": "tag", "policyType": "custom-code-inbound", "handler": { "export": "tag", "module": "$import(./modules/policy)" } },
   { "name": "stamp", "policyType": "custom-code-outbound", "handler": { "export": "stamp", "module": "$import(./modules/policy)" } } ] }"#;
-    let settings = "[log]\naccess = \"off\"\nxray-sample = 0\n";
+    let encrypted = tls.map_or(String::new(), |(port, Certificate { cert, key })| {
+        format!(
+            "[listen]\ntls-address = \"127.0.0.1:{port}\"\n[[tls.certificates]]\ncert = \"{}\"\nkey = \"{}\"\n",
+            cert.display(),
+            key.display()
+        )
+    });
+    let settings = format!("[log]\naccess = \"off\"\nxray-sample = 0\n{encrypted}");
     let files = [
         ("config/routes.oas.json", routes.as_str()),
         ("config/policies.json", policies),
         ("modules/policy.ts", POLICY),
-        ("polygate.toml", settings),
+        ("polygate.toml", settings.as_str()),
     ];
     for (name, text) in files {
         let file = project.join(name);

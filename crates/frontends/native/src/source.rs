@@ -95,12 +95,27 @@ pub(crate) type Parsed = (Option<Node>, Vec<(&'static str, String, Span)>);
 pub(crate) struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
+    /// Characters before every [`STEP`]th byte: a line may be as long as the file.
+    before: Vec<usize>,
 }
+
+/// Bytes that are counted anew for each place.
+const STEP: usize = 256;
 
 impl<'a> Lines<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, starts }
+        let mut before = vec![0];
+        for chunk in text.as_bytes().chunks(STEP) {
+            before.push(before.last().copied().unwrap_or(0) + begun(chunk));
+        }
+        Self { text, starts, before }
+    }
+
+    /// Characters before a byte.
+    fn characters(&self, at: usize) -> usize {
+        let step = at / STEP;
+        self.before[step] + begun(&self.text.as_bytes()[step * STEP..at])
     }
 
     /// The place of a range of bytes; only its first line counts.
@@ -108,10 +123,16 @@ impl<'a> Lines<'a> {
         let start = floor(self.text, range.start);
         let end = floor(self.text, range.end).max(start);
         let line = self.starts.partition_point(|&at| at <= start) - 1;
-        let column = self.text[self.starts[line]..start].chars().count();
-        let meant = self.text[start..end].lines().next().unwrap_or("");
-        Span { line: line as u32 + 1, column: column as u32 + 1, length: meant.chars().count().max(1) as u32 }
+        let column = self.characters(start) - self.characters(self.starts[line]);
+        let meant = self.text[start..end].lines().next().unwrap_or("").len();
+        let length = self.characters(start + meant) - self.characters(start);
+        Span { line: line as u32 + 1, column: column as u32 + 1, length: length.max(1) as u32 }
     }
+}
+
+/// Characters that begin in these bytes of UTF-8.
+fn begun(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|&&byte| byte & 0xc0 != 0x80).count()
 }
 
 fn floor(text: &str, at: usize) -> usize {
@@ -120,4 +141,25 @@ fn floor(text: &str, at: usize) -> usize {
         at -= 1;
     }
     at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_long_lines_are_counted_in_characters() {
+        let text = format!("eins\n{}zwei\r\ndrei", "ä€ ".repeat(500));
+        let lines = Lines::new(&text);
+        let found = |word: &str| {
+            let at = text.find(word).unwrap();
+            let span = lines.span(at..at + word.len());
+            (span.line, span.column, span.length)
+        };
+        assert_eq!(found("eins"), (1, 1, 4));
+        assert_eq!(found("zwei"), (2, 1501, 4));
+        assert_eq!(found("drei"), (3, 1, 4));
+        let whole = lines.span(0..text.len());
+        assert_eq!((whole.line, whole.column, whole.length), (1, 1, 4));
+    }
 }

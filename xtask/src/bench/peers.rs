@@ -40,7 +40,11 @@ pub(super) fn peer_config(port: u16, protocol: Protocol, certificate: Option<&Ce
         Protocol::Handshakes => "ssl backlog=4096",
     };
     let encrypted = certificate.map_or(String::new(), |Certificate { cert, key }| {
-        format!("ssl_certificate {}; ssl_certificate_key {};", cert.display(), key.display())
+        format!(
+            "ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {}; ssl_certificate_key {};",
+            cert.display(),
+            key.display()
+        )
     });
     format!(
         "upstream up {{ server 127.0.0.1:{UPSTREAM_PORT}; keepalive 256; keepalive_requests 1000000000; }}\n\

@@ -60,6 +60,15 @@ impl Project {
         self.policies.extend(policies.iter().map(|&name| name.to_owned()));
     }
 
+    /// Gives a route that was added a limit of its own for bodies, in bytes.
+    pub(crate) fn limit_bodies(&mut self, path: &str, most: usize) {
+        if let Some(item) = self.paths.get_mut(path) {
+            for method in METHODS {
+                item[method]["x-polygate-route"]["limits"] = json!({ "body": most });
+            }
+        }
+    }
+
     fn write(&self, root: &Path) -> std::io::Result<()> {
         let policy = |name: &String| json!({ "name": name, "policyType": "custom-code-inbound", "handler": Self::function(name) });
         let policies: Vec<Value> = self.policies.iter().map(policy).collect();

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::case::{Answer, Case, Expect, Play, Then};
 use crate::cases;
+use crate::cases::chunks::{LARGEST, TIGHT, WIDE};
 use crate::client::{Client, PATIENCE};
 use crate::gateway::{Gateway, Project};
 use crate::message::show;
@@ -113,10 +114,14 @@ fn project(upstream: SocketAddr) -> Project {
     add("/reads", &forward, &["reads"]);
     add("/stamp", &forward, &["stamp"]);
     add("/frames", &forward, &["frames"]);
+    add(TIGHT.0, &forward, &[]);
+    add(WIDE.0, &forward, &[]);
     add("/{rest}", &forward, &[]);
     add("/", &forward, &[]);
-    project.settings =
-        format!("[log]\naccess = \"off\"\nlevel = \"error\"\n[limits]\nbody = {}\n", cases::chunks::LARGEST);
+    for (path, most) in [TIGHT, WIDE] {
+        project.limit_bodies(path, most);
+    }
+    project.settings = format!("[log]\naccess = \"off\"\nlevel = \"error\"\n[limits]\nbody = {LARGEST}\n");
     project
 }
 

@@ -57,6 +57,8 @@ pub struct ExplainedRoute {
     pub operation_id: Option<String>,
     /// Path parameters, decoded, in order.
     pub params: Vec<(Arc<str>, String)>,
+    /// The longest body of a request, in bytes.
+    pub body_limit: u64,
     /// What the request passes through, outermost first: inbound ones before the handler, outbound ones after it.
     pub layers: Vec<ExplainedLayer>,
     /// What answers.
@@ -230,6 +232,7 @@ pub fn explain(plan: &Plan, method: &str, url: &str) -> Result<Explanation, Inva
         ExplainedRoute {
             name: name(plan, found.route),
             operation_id: route.info.operation_id.clone(),
+            body_limit: route.body_limit.bytes(),
             layers: layers(plan, route),
             handler: handler(plan, route, &destination),
             params: found.params,

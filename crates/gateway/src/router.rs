@@ -240,6 +240,7 @@ mod tests {
             info: Arc::new(info),
             pattern,
             ambiguous_paths,
+            body_limit: Default::default(),
             layers: vec![],
             handler: Handler::Function(0),
         }

@@ -180,19 +180,14 @@ impl Server {
         if let Some(response) = self.challenge(track.exchange.client(), &request) {
             return Ok(response);
         }
-        let limit = settings.limits.body.bytes();
-        match request.body.length() {
-            Some(length) if length > limit => return Err(Failure::new(Reason::BodyTooLarge)),
-            Some(_) => {}
-            None => request.body = Body::stream(crate::limit::Limited::new(request.body, limit)),
-        }
         let CanonicalPath { path, form } = canonical(request.target.path());
         let Some(found) = live.router.find(&request.method, &path) else {
             let refused = settings.listen.ambiguous_paths.see(form) == PathSeen::Refused;
             return Err(Failure::new(if refused { Reason::PathRefused } else { Reason::NoRoute }));
         };
         let route = &live.routes[found.route];
-        match live.deployment.plan().routes[found.route].ambiguous_paths.see(form) {
+        let planned = &live.deployment.plan().routes[found.route];
+        match planned.ambiguous_paths.see(form) {
             PathSeen::Canonical => {
                 if let Cow::Owned(path) = path {
                     request.target = with_path(&request.target, &path)?;
@@ -206,6 +201,12 @@ impl Server {
         }
         track.route = Some(found.route);
         track.exchange.set_route(route.info.clone(), found.params);
+        let limit = planned.body_limit.bytes();
+        match request.body.length() {
+            Some(length) if length > limit => return Err(Failure::new(Reason::BodyTooLarge)),
+            Some(_) => {}
+            None => request.body = Body::stream(crate::limit::Limited::new(request.body, limit)),
+        }
         forwarded::tell(&mut request, &track.exchange, &settings.listen.request_id_header);
         if request.upgrade.is_some() {
             self.admit_upgrade(settings, track, &mut request)?;

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::StatusCode;
-use polygate_pipeline::{PolicySpec, Project, Role, RouteInfo};
+use polygate_pipeline::{ByteSize, PolicySpec, Project, Role, RouteInfo};
 
 pub use access_log::{
     AccessFormat, AccessLog, AccessLogSettings, LineError, LinePiece, LineTemplate, Variable,
@@ -75,6 +75,8 @@ pub struct Route {
     pub pattern: PathPattern,
     /// What becomes of requests whose path can be read in more than one way.
     pub ambiguous_paths: AmbiguousPaths,
+    /// The longest body of a request. Beyond: 413.
+    pub body_limit: ByteSize,
     /// Its layers, outermost first, without the handler.
     pub layers: Vec<PlannedLayer>,
     /// What answers.

@@ -115,7 +115,7 @@ pub struct Limits {
     pub header_line: ByteSize,
     /// Number of header fields. Beyond: 431. Default 128.
     pub header_fields: usize,
-    /// Request body. Beyond: 413. Default 100 MiB.
+    /// Request body, where the route does not say it. Beyond: 413. Default 100 MiB.
     pub body: ByteSize,
     /// Unread bytes of a request's body that are drained so that the connection can be kept. Default 64 KiB.
     pub drain: ByteSize,

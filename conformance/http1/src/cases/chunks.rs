@@ -4,6 +4,10 @@ use super::{Case, chunked, post};
 
 /// The largest body that the gateway under test takes.
 pub(crate) const LARGEST: usize = 256 << 10;
+/// A route that takes less, and how much.
+pub(crate) const TIGHT: (&str, usize) = ("/tight", 1000);
+/// A route that takes more, and how much.
+pub(crate) const WIDE: (&str, usize) = ("/wide", 300 << 10);
 
 /// What the upstream receives of a chunked body with the one byte `Z`.
 const ONE: &str = "POST / HTTP/1.1\r\n~a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nZ\r\n0\r\n\r\n";
@@ -170,13 +174,18 @@ pub(super) fn cases() -> Vec<Case> {
         )
         .bodies(&["POST /"]),
     );
-    for (length, status) in [(LARGEST - 1, 200), (LARGEST, 200), (LARGEST + 1, 413)] {
-        let fixed = post(&format!("Content-Length: {length}\r\n"), &"b".repeat(length));
-        cases.push(Case::served(38, &format!("a length of {length}"), fixed, &[status]).may_end());
-        let half = length / 2;
-        let chunk = |length: usize| format!("{length:x}\r\n{}\r\n", "b".repeat(length));
-        let chunks = chunked(&[chunk(half), chunk(length - half), "0\r\n\r\n".to_owned()].concat());
-        cases.push(Case::served(38, &format!("chunks of {length}"), chunks, &[status]).may_end());
+    for (path, largest) in [("/", LARGEST), TIGHT, WIDE] {
+        let to = |request: Vec<u8>| [b"POST ", path.as_bytes(), &request["POST /".len()..]].concat();
+        for (length, status) in [(largest - 1, 200), (largest, 200), (largest + 1, 413)] {
+            let fixed = to(post(&format!("Content-Length: {length}\r\n"), &"b".repeat(length)));
+            let name = format!("a length of {length} to {path}");
+            cases.push(Case::served(38, &name, fixed, &[status]).may_end());
+            let half = length / 2;
+            let chunk = |length: usize| format!("{length:x}\r\n{}\r\n", "b".repeat(length));
+            let chunks = to(chunked(&[chunk(half), chunk(length - half), "0\r\n\r\n".to_owned()].concat()));
+            let name = format!("chunks of {length} to {path}");
+            cases.push(Case::served(38, &name, chunks, &[status]).may_end());
+        }
     }
     cases
 }

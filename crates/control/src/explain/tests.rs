@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use http::StatusCode;
-use polygate_pipeline::{PluginRef, PolicySpec, RouteInfo};
+use polygate_pipeline::{ByteSize, PluginRef, PolicySpec, RouteInfo};
 use polygate_plan::{AmbiguousPaths, Forward, ForwardTo, PathPattern, PlannedLayer, Policy, Template};
 
 use super::*;
@@ -39,6 +39,7 @@ fn route(method: Method, path: &str, layers: Vec<PlannedLayer>, handler: Handler
         }),
         pattern: PathPattern::open_api(path).unwrap(),
         ambiguous_paths: AmbiguousPaths::default(),
+        body_limit: ByteSize::mib(2),
         layers,
         handler,
     }
@@ -101,10 +102,13 @@ fn a_request_is_followed_to_its_destination() {
     assert_eq!(to, "http://up.example:9000/v1/orders/a%20b?x=1");
     assert_eq!(&*explanation.shadowed[0].label, "GET /{any}/{id}");
 
+    assert_eq!(route.body_limit, 2 << 20);
+
     let text = explanation.text(Paint::new(false));
-    let order: Vec<usize> = ["route ", "inbound", "need-key", "handler", "outbound", "stamp", "shadowed"]
-        .map(|w| text.find(w).unwrap())
-        .into();
+    let order: Vec<usize> =
+        ["route ", "at most 2MiB", "inbound", "need-key", "handler", "outbound", "stamp", "shadowed"]
+            .map(|w| text.find(w).unwrap())
+            .into();
     assert!(order.is_sorted(), "{text}");
 }
 

@@ -28,6 +28,7 @@ impl Explanation {
             for (name, value) in &route.params {
                 row(&mut out, "param", &format!("{name} = {value:?}"));
             }
+            row(&mut out, "body", &format!("at most {}", ByteSize(route.body_limit)));
             let (response, request): (Vec<_>, Vec<_>) =
                 route.layers.iter().partition(|layer| layer.role == Role::Outbound);
             for (index, layer) in request.iter().enumerate() {

@@ -281,8 +281,14 @@ impl Reader<'_> {
             label: label.into(),
         };
         let (info, pattern) = (Arc::new(info), pattern.clone());
-        let ambiguous_paths = op.ambiguous_paths;
-        self.routes.push(Route { info, pattern, ambiguous_paths, layers, handler: made.handler });
+        self.routes.push(Route {
+            info,
+            pattern,
+            ambiguous_paths: op.ambiguous_paths,
+            body_limit: decoded.limits.body.map_or(self.settings.limits.body, |size| size.0),
+            layers,
+            handler: made.handler,
+        });
     }
 
     /// The policies that a route names for one direction: those in order, and all names.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use client::{Reply, request};
 use polygate_gateway::{Deployment, ExchangeRecord, Gateway, GatewayOptions, Inherited, LogThreshold};
-use polygate_pipeline::{Budget, LogLevel, Method, OnFailure, PluginRef, PolicySpec, Role, RouteInfo, World};
+use polygate_pipeline::{
+    Budget, ByteSize, LogLevel, Method, OnFailure, PluginRef, PolicySpec, Role, RouteInfo, World,
+};
 use polygate_plan::{AmbiguousPaths, Handler, PathPattern, Plan, PlannedLayer, Policy, Route, Settings};
 
 /// A gateway with one route, `/`, through these layers.
@@ -62,6 +64,7 @@ fn house_on(mut inherited: Inherited, layers: &[&str], on_failure: OnFailure) ->
         layers: (0..layers.len()).map(|policy| PlannedLayer { policy, role: Role::Inbound }).collect(),
         handler: Handler::Function(layers.len()),
         ambiguous_paths: AmbiguousPaths::default(),
+        body_limit: ByteSize::kib(64),
     };
     let plan = Plan {
         root: std::env::temp_dir(),

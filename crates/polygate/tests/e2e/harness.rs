@@ -71,6 +71,16 @@ impl Project {
         let route = json!({ "handler": handler, "policies": { "inbound": inbound, "outbound": outbound } });
         let item = self.paths.entry(path).or_insert_with(|| json!({}));
         item[method] = json!({ "x-polygate-route": route });
+        self.with_routes()
+    }
+
+    /// Gives a route that stands there already a limit of its own for bodies.
+    pub(crate) fn body_limit(mut self, method: &str, path: &str, limit: Value) -> Self {
+        self.paths[path][method]["x-polygate-route"]["limits"] = json!({ "body": limit });
+        self.with_routes()
+    }
+
+    fn with_routes(self) -> Self {
         let routes =
             json!({ "openapi": "3.1.0", "info": { "title": "t", "version": "1" }, "paths": self.paths });
         self.file("config/routes.oas.json", &routes.to_string())

@@ -26,7 +26,7 @@ fn project() -> Project {
 }
 
 /// Whether the programs are here, and curl speaks HTTP/2.
-fn here(programs: &[&str], test: &str) -> bool {
+pub(crate) fn here(programs: &[&str], test: &str) -> bool {
     for program in programs {
         let output = Command::new(program).arg("--version").output().map(|output| output.stdout);
         let text = output.map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
@@ -41,7 +41,7 @@ fn here(programs: &[&str], test: &str) -> bool {
     true
 }
 
-fn curl(more: &[&str]) -> String {
+pub(crate) fn curl(more: &[&str]) -> String {
     let arguments = ["-sS", "--max-time", "20", "--http2-prior-knowledge"];
     let output = Command::new("curl").args(arguments).args(more).output().unwrap();
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))

@@ -10,6 +10,7 @@ mod events;
 mod examples;
 mod harness;
 mod http2;
+mod limits;
 mod logs;
 mod metrics;
 mod names;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::policies::CodeRef;
+use super::text::Size;
 
 /// Which code answers a route and which policies stand before it: `x-polygate-route` of an operation.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -17,6 +18,9 @@ pub(crate) struct RouteExtension {
     #[expect(dead_code, reason = "looked at in the tree, for its place")]
     #[serde(default)]
     pub(crate) policies: RoutePolicies,
+    /// The route's own caps.
+    #[serde(default)]
+    pub(crate) limits: RouteLimits,
     /// The CORS policy. Only `none` can be had yet.
     #[expect(dead_code, reason = "looked at in the tree, for its place")]
     pub(crate) cors_policy: Option<String>,
@@ -36,6 +40,15 @@ pub(crate) struct RoutePolicies {
     /// Those that see the response, in the order in which they see it.
     #[serde(default)]
     pub(crate) outbound: Vec<String>,
+}
+
+/// Caps of a route, in place of those in `[limits]` of polygate.toml; they may be smaller or larger.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RouteLimits {
+    /// Request body; beyond, 413. Default: `limits.body` of polygate.toml.
+    #[serde(default)]
+    pub(crate) body: Option<Size>,
 }
 
 /// How a path is read: `x-polygate-path` of a path item.

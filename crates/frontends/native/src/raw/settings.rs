@@ -113,7 +113,7 @@ pub(crate) struct Limits {
     /// Number of header fields, at most 256. Default 128; beyond, 431.
     #[schemars(range(min = 1, max = 256))]
     pub(crate) header_fields: Option<usize>,
-    /// Request body. Default 100MiB; beyond, 413.
+    /// Request body, where the route's own `limits.body` does not say it. Default 100MiB; beyond, 413.
     pub(crate) body: Option<Size>,
     /// Unread bytes of a request's body that are drained to keep the connection. Default 64KiB.
     pub(crate) drain: Option<Size>,

@@ -382,6 +382,28 @@ fn a_route_says_what_becomes_of_ambiguous_paths_or_the_listener_does() {
 }
 
 #[test]
+fn a_route_says_how_long_bodies_may_be_or_the_settings_do() {
+    let handler = built_in("redirectHandler", r#"{ "location": "/a" }"#);
+    let with = |limits: &str| {
+        let route = format!(r#"{{ "handler": {handler}, "limits": {limits} }}"#);
+        format!(r#"{{ "get": {{ "x-polygate-route": {route} }} }}"#)
+    };
+    let text = routes(&[
+        ("/larger", &with(r#"{ "body": "1GiB" }"#)),
+        ("/smaller", &with(r#"{ "body": 17 }"#)),
+        ("/none", &with(r#"{ "body": 0 }"#)),
+        ("/empty", &with("{}")),
+        ("/usual", &get(&handler, "{}")),
+    ]);
+    let of = |settings: &str| {
+        let plan = plan(&[("config/a.oas.json", &text), ("polygate.toml", settings)], &[]);
+        plan.routes.iter().map(|route| route.body_limit.bytes()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(""), [1 << 30, 17, 0, 100 << 20, 100 << 20]);
+    assert_eq!(of("[limits]\nbody = \"1KiB\""), [1 << 30, 17, 0, 1024, 1024]);
+}
+
+#[test]
 fn all_that_is_looked_for_is_watched() {
     let policies = r#"{ "policies": [
         { "name": "a", "handler": { "export": "default", "module": "$import(./modules/gone)" } } ] }"#;

@@ -114,6 +114,29 @@ config/policies.json:1:90+24 warning[unused-policy]: no route uses the policy "o
 }
 
 #[test]
+fn limits_of_routes() {
+    let text = r#"{
+  "openapi": "3.1.0",
+  "paths": {
+    "/a": {
+      "get": { "x-polygate-route": {
+        "handler": { "export": "redirectHandler", "module": "$import(@polygate/runtime)", "options": { "location": "/" } },
+        "limits": { "body": "1.5MiB", "bodi": 1 } } },
+      "put": { "x-polygate-route": {
+        "handler": { "export": "redirectHandler", "module": "$import(@polygate/runtime)", "options": { "location": "/" } },
+        "limits": { "body": -1 } } }
+    }
+  }
+}"#;
+    let expected = r#"
+config/a.oas.json:7:29+8 error[bad-value] paths["/a"].get.x-polygate-route.limits.body: "1.5MiB" cannot be read | a size such as 64KiB, 16MiB or 1GiB, or a number of bytes
+config/a.oas.json:7:39+6 error[unknown-field] paths["/a"].get.x-polygate-route.limits.bodi: unknown field "bodi" | one of body | body?
+config/a.oas.json:10:29+2 error[out-of-range] paths["/a"].put.x-polygate-route.limits.body: -1 is out of range | a number of at least 0
+"#;
+    refused(&[("config/a.oas.json", text)], expected);
+}
+
+#[test]
 fn options_of_handlers() {
     let options = [
         ("urlForwardHandler", r#"{ "baseUrl": "ftp://x" }"#),

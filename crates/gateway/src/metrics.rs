@@ -225,6 +225,8 @@ pub struct Metrics {
     pub accepted: u64,
     /// Connections that were refused because a worker had too many.
     pub refused: u64,
+    /// Connections that were refused because their client's address had too many on a worker.
+    pub refused_per_address: u64,
     /// Idle connections that were closed because of overload.
     pub reaped: u64,
     /// Connections that could not be accepted: no descriptors left, mostly.
@@ -274,6 +276,7 @@ impl Metrics {
         self.connections += other.connections;
         self.accepted += other.accepted;
         self.refused += other.refused;
+        self.refused_per_address += other.refused_per_address;
         self.reaped += other.reaped;
         self.accept_errors += other.accept_errors;
         for (mine, theirs) in self.shed.iter_mut().zip(other.shed) {

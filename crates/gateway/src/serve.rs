@@ -262,6 +262,11 @@ impl Service for Server {
         listen.proxy_protocol && listen.trusted_proxies.contain(peer)
     }
 
+    fn is_trusted(&self, peer: IpAddr) -> bool {
+        let live = self.0.live.borrow();
+        live.deployment.plan().settings.listen.trusted_proxies.contain(peer)
+    }
+
     fn valve(&self) -> &Valve {
         &self.0.valve
     }

@@ -14,6 +14,9 @@ pub(crate) trait Service: 'static {
     /// Whether a connection of `peer` begins with a header of the PROXY protocol.
     fn is_introduced(&self, peer: IpAddr) -> bool;
 
+    /// Whether `peer` is a trusted proxy, whose connections are those of many clients.
+    fn is_trusted(&self, peer: IpAddr) -> bool;
+
     /// What the worker is told of overload.
     fn valve(&self) -> &Valve;
 

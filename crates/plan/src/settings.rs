@@ -1,6 +1,7 @@
 //! Settings of the whole gateway, with their defaults.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,6 +122,11 @@ pub struct Limits {
     pub drain: ByteSize,
     /// Connections of one worker. Beyond: closed at once. Default 20,000.
     pub connections: usize,
+    /// Connections of one client address on one worker; of IPv6, of one network of 64 bits. Trusted proxies may have any
+    /// number. Beyond: closed at once, before TLS. `None` when there is no such cap. Default 10,000: half of
+    /// [`connections`](Self::connections), so that no address takes all places, and a translator or a load balancer with
+    /// many clients behind it is let in all the same.
+    pub connections_per_address: Option<NonZeroUsize>,
     /// TLS handshakes under way on one worker. Beyond: closed at once. Default 2,000.
     pub handshakes: usize,
     /// Interim responses (1xx) of an upstream that a client is sent of one exchange. Beyond: dropped. Default 16.
@@ -143,6 +149,7 @@ impl Default for Limits {
             body: ByteSize::mib(100),
             drain: ByteSize::kib(64),
             connections: 20_000,
+            connections_per_address: NonZeroUsize::new(10_000),
             handshakes: 2_000,
             interim_responses: 16,
             tunnels: 10_000,

@@ -189,7 +189,7 @@ fn project(folder: &Path, count: usize) -> Result<Arc<ClientConfig>, String> {
     let settings = format!(
         "[listen]\naddress = \"127.0.0.1:{PORT}\"\ntls-address = \"127.0.0.1:{TLS_PORT}\"\n\
          [tls]\ncertificates = [{{ cert = \"certificate.pem\", key = \"key.pem\" }}]\n\
-         [admin]\naddress = false\n[timeouts]\nidle = \"1h\"\n[limits]\nconnections = {}\n[log]\naccess = \"off\"\nxray-sample = 0\n\
+         [admin]\naddress = false\n[timeouts]\nidle = \"1h\"\n[limits]\nconnections = {}\nconnections-per-address = 0\n[log]\naccess = \"off\"\nxray-sample = 0\n\
          [overload]\nenabled = false\n",
         count + SPARE
     );

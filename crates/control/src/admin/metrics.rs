@@ -89,6 +89,12 @@ fn gateway(out: &mut Families, metrics: &Metrics) {
             metrics.refused,
         ),
         (
+            "polygate_connections_refused_per_address_total",
+            "counter",
+            "Connections that were refused because their client's address had too many.",
+            metrics.refused_per_address,
+        ),
+        (
             "polygate_connections_reaped_total",
             "counter",
             "Idle connections that were closed because of overload.",

@@ -1,6 +1,7 @@
 //! `polygate.toml` and `zuplo.jsonc`: what is not per route.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -248,6 +249,8 @@ fn apply_limits(to: &mut plan::Limits, from: &raw::Limits) {
     set(&mut to.body, from.body.map(|size| size.0));
     set(&mut to.drain, from.drain.map(|size| size.0));
     set(&mut to.connections, from.connections);
+    let half = to.connections.div_ceil(2);
+    to.connections_per_address = NonZeroUsize::new(from.connections_per_address.unwrap_or(half));
     set(&mut to.handshakes, from.handshakes);
     set(&mut to.interim_responses, from.interim_responses);
     set(&mut to.tunnels, from.tunnels);

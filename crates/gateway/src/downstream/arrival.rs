@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::addresses::{Full, Place};
 use super::proxy::{self, NoHeader};
 use super::stop::Open;
 use super::transport::Transport;
@@ -76,7 +77,7 @@ pub(super) async fn plain<S: Service>(
     common: Rc<Common<S>>,
     open: Open,
 ) {
-    let Some(client) = greet(&mut stream, peer, &common).await else { return };
+    let Some((client, _place)) = greet(&mut stream, peer, &common).await else { return };
     connection::serve(Transport::Plain(stream), client, common, open).await;
 }
 
@@ -88,7 +89,7 @@ pub(super) async fn encrypted<S: Service>(
     common: Rc<Common<S>>,
     open: Open,
 ) {
-    let Some(mut client) = greet(&mut stream, peer, &common).await else { return };
+    let Some((mut client, _place)) = greet(&mut stream, peer, &common).await else { return };
     let Some(under_way) = secure.begin(common.handshakes) else {
         common.metrics.with(|metrics| metrics.handshakes.refused += 1);
         return;
@@ -124,12 +125,13 @@ pub(super) async fn encrypted<S: Service>(
     connection::serve(transport, client, common, open).await;
 }
 
-/// What is known of a client by its socket, or by what the proxy before it says.
+/// What is known of a client by its socket, or by what the proxy before it says, and its place among the connections of its
+/// address, unless no such are counted. `None` when the connection is to be closed.
 async fn greet<S: Service>(
     stream: &mut TcpStream,
     mut peer: SocketAddr,
     common: &Common<S>,
-) -> Option<Client> {
+) -> Option<(Client, Option<Place>)> {
     let mut local = stream.local_addr().ok()?;
     // Responses leave in as few writes as they can; waiting for acknowledgements only delays them.
     let _ = stream.set_nodelay(true);
@@ -152,7 +154,24 @@ async fn greet<S: Service>(
             return None;
         }
     }
-    Some(Client { ip: peer.ip().to_canonical(), peer, local, tls: None })
+    let ip = peer.ip().to_canonical();
+    let place = match common.settings.connections_per_address {
+        Some(most) if !common.service.is_trusted(ip) => {
+            let place = common.stop.addresses().take(ip, most);
+            Some(place.map_err(|full| turn_away(ip, &full, common)).ok()?)
+        }
+        _ => None,
+    };
+    Some((Client { ip, peer, local, tls: None }, place))
+}
+
+/// Counts a connection of an address that has too many. The log is told once, and not for each attempt.
+#[cold]
+fn turn_away<S>(ip: IpAddr, full: &Full, common: &Common<S>) {
+    common.metrics.with(|metrics| metrics.refused_per_address += 1);
+    if full.first {
+        tracing::debug!(client = %ip, "connections are refused: their address has too many");
+    }
 }
 
 type Handshaken = (tokio_rustls::server::TlsStream<TcpStream>, polygate_pipeline::Tls);

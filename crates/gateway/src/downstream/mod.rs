@@ -1,5 +1,6 @@
 //! Connections from clients: accepting them, one task each, and stopping them.
 
+mod addresses;
 mod arrival;
 mod body;
 mod connection;

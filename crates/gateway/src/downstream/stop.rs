@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::addresses::Addresses;
 use crate::metrics::WorkerMetrics;
 
 /// Under pressure one of so many idle connections is closed at a time, the oldest ones.
@@ -33,6 +34,7 @@ struct Inner {
     listening: Cell<usize>,
     open: RefCell<HashMap<u64, Rc<Seat>>>,
     waiting: RefCell<Vec<Waker>>,
+    addresses: Addresses,
 }
 
 /// What is known of one connection.
@@ -130,6 +132,11 @@ impl Stop {
     /// How many connections are open.
     pub(super) fn connections(&self) -> usize {
         self.0.open.borrow().len()
+    }
+
+    /// Those of each client address, over all listeners.
+    pub(super) fn addresses(&self) -> &Addresses {
+        &self.0.addresses
     }
 
     /// Counts a connection in.

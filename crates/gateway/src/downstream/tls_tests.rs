@@ -283,6 +283,52 @@ fn a_proxy_says_whose_a_connection_is() {
 }
 
 #[test]
+fn a_crowd_behind_a_proxy_is_counted_by_what_the_proxy_says() {
+    run(async {
+        let mut settings = Settings::default();
+        settings.limits.connections_per_address = std::num::NonZeroUsize::new(1);
+        let gate = introduced(None, &settings);
+        let connect = async |source: &str| {
+            let mut stream = TcpStream::connect(gate.address).await.unwrap();
+            let header = format!("PROXY TCP4 {source} 198.51.100.2 56324 443\r\n");
+            stream.write_all(header.as_bytes()).await.unwrap();
+            stream
+        };
+        let hears = async |stream: &mut TcpStream| {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+            stream.read_u8().await.unwrap()
+        };
+        let mut one = connect("192.0.2.7").await;
+        assert_eq!(hears(&mut one).await, b'H');
+        let mut again = connect("192.0.2.7").await;
+        assert_eq!(again.read(&mut [0; 8]).await.unwrap(), 0, "turned away");
+        let mut other = connect("192.0.2.8").await;
+        assert_eq!(hears(&mut other).await, b'H');
+        assert_eq!(gate.metrics.snapshot().refused_per_address, 1);
+    });
+}
+
+#[test]
+fn who_has_too_many_connections_gets_no_handshake() {
+    run(async {
+        let (_folder, authority, tls) = house();
+        let mut settings = Settings::default();
+        settings.limits.connections_per_address = std::num::NonZeroUsize::new(1);
+        let gate = gate(&tls, &settings);
+        let held = gate.connect("a.test", &trusting(&authority)).await.unwrap();
+        assert!(gate.connect("a.test", &trusting(&authority)).await.is_err());
+        let counts = gate.metrics.snapshot();
+        let handshakes = HandshakeMetrics { full: 1, ..HandshakeMetrics::default() };
+        assert_eq!((counts.refused_per_address, counts.handshakes), (1, handshakes));
+        drop(held);
+        while gate.metrics.snapshot().connections > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        gate.connect("a.test", &trusting(&authority)).await.unwrap();
+    });
+}
+
+#[test]
 fn a_proxy_that_does_not_say_it_is_not_served() {
     run(async {
         let mut settings = Settings::default();

@@ -1,4 +1,4 @@
-//! Limits of routes at their edges.
+//! Limits of routes and of client addresses.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -124,4 +124,55 @@ fn streams_obey_the_limits_of_routes() {
             }
         }
     }
+}
+
+#[test]
+fn an_address_has_as_many_connections_as_it_may() {
+    let settings = "[limits]\nconnections-per-address = 2\n[log]\nlevel = \"debug\"\n";
+    let project = Project::new()
+        .file("modules/main.ts", MODULE)
+        .file("polygate.toml", settings)
+        .function("get", "/", "answer");
+    let gateway = Gateway::start("run", project.root(), &["--workers", "1"]);
+    let connect = |from: [u8; 4]| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let stream = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind((from, 0).into()).unwrap();
+            socket.connect(([127, 0, 0, 1], gateway.port()).into()).await.unwrap()
+        });
+        let stream = stream.into_std().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    };
+    let let_in = |from: [u8; 4]| {
+        let mut stream = connect(from);
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"0 bytes") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            answer.extend(byte);
+        }
+        stream
+    };
+    let held = [let_in([127, 0, 0, 7]), let_in([127, 0, 0, 7])];
+    for _ in 0..3 {
+        assert_eq!(connect([127, 0, 0, 7]).read(&mut [0]).unwrap(), 0, "closed at once");
+    }
+    let _other = let_in([127, 0, 0, 8]);
+    let metrics = gateway.admin_text("/metrics");
+    assert!(metrics.contains("polygate_connections_refused_per_address_total 3\n"), "{metrics}");
+    let told = |text: &str| text.lines().filter(|line| line.contains("too many")).count();
+    let log = gateway.await_output("too many");
+    assert!(log.contains("127.0.0.7") && told(&log) == 1, "{log}");
+
+    // When they are gone, there is room again.
+    drop(held);
+    gateway.wait(
+        || gateway.admin_text("/metrics").contains("polygate_connections 1\n").then_some(()),
+        "the end of connections",
+    );
+    let _again = [let_in([127, 0, 0, 7]), let_in([127, 0, 0, 7])];
 }

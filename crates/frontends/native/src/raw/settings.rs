@@ -119,6 +119,9 @@ pub(crate) struct Limits {
     pub(crate) drain: Option<Size>,
     /// Connections of one worker. Default 20000; beyond, closed at once.
     pub(crate) connections: Option<usize>,
+    /// Connections of one client address (of IPv6: of one /64) on one worker; 0 for any number. Trusted proxies may have any
+    /// number. Default: half of `connections`; beyond, closed at once.
+    pub(crate) connections_per_address: Option<usize>,
     /// TLS handshakes under way on one worker. Default 2000; beyond, closed at once.
     pub(crate) handshakes: Option<usize>,
     /// Interim responses (1xx) of an upstream that a client is sent of one exchange. Default 16; beyond, dropped.

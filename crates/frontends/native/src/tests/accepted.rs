@@ -404,6 +404,21 @@ fn a_route_says_how_long_bodies_may_be_or_the_settings_do() {
 }
 
 #[test]
+fn an_address_may_have_half_of_all_connections_unless_the_settings_say_it() {
+    let text = routes(&[("/", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let of = |limits: &str| {
+        let settings = format!("[limits]\n{limits}");
+        let plan = plan(&[("config/a.oas.json", &text), ("polygate.toml", &settings)], &[]);
+        plan.settings.limits.connections_per_address.map(std::num::NonZero::get)
+    };
+    assert_eq!(of(""), Some(10_000));
+    assert_eq!(of("connections = 7"), Some(4));
+    assert_eq!(of("connections = 1"), Some(1));
+    assert_eq!(of("connections-per-address = 20"), Some(20));
+    assert_eq!(of("connections-per-address = 0"), None, "any number");
+}
+
+#[test]
 fn all_that_is_looked_for_is_watched() {
     let policies = r#"{ "policies": [
         { "name": "a", "handler": { "export": "default", "module": "$import(./modules/gone)" } } ] }"#;

@@ -23,8 +23,12 @@ enum What {
     },
     /// Run h2spec, which Go builds when it is not there yet, against a gateway: without TLS, and with it.
     Http2,
-    /// Have mutated streams of requests split by our parser, by h11 and by llhttp, and report where they differ.
+    /// Have mutated streams of requests, or of responses, split by our parser, by h11 and by llhttp, and report where they
+    /// differ.
     Fuzz {
+        /// Streams of responses in place of requests.
+        #[arg(long)]
+        responses: bool,
         /// For how long.
         #[arg(long, default_value_t = 1)]
         minutes: u64,
@@ -43,7 +47,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     match &options.what {
         What::Http1 { filter } => http1(filter.as_deref()),
         What::Http2 => http2::run(),
-        What::Fuzz { minutes, seed } => fuzz(*minutes, *seed),
+        What::Fuzz { responses, minutes, seed } => fuzz(*responses, *minutes, *seed),
         What::Websocket(options) => websocket::run(options),
     }
 }
@@ -58,10 +62,13 @@ pub(crate) fn http1(filter: Option<&str>) -> Outcome {
 }
 
 /// Compares parsers. One that is not there is said and left out; it fails when none is.
-fn fuzz(minutes: u64, seed: u64) -> Outcome {
+fn fuzz(responses: bool, minutes: u64, seed: u64) -> Outcome {
     let (seconds, seed) = ((minutes * 60).to_string(), seed.to_string());
     let mut arguments =
         vec!["fuzz", "--oracles", "conformance/http1/oracles", "--seconds", &seconds, "--seed", &seed];
+    if responses {
+        arguments.push("--responses");
+    }
     let (package, folder) = H11;
     let python = root().join(folder).join("bin/python");
     let python = python.to_string_lossy();

@@ -57,6 +57,9 @@ struct Fuzz {
     /// For how long.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Streams of responses in place of requests.
+    #[arg(long)]
+    responses: bool,
     /// Makes another run; the same number makes the same one again.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -65,13 +68,16 @@ struct Fuzz {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Suite { gateway, filter } => suite::run(&gateway, filter.as_deref()),
-        Task::Fuzz(options) => fuzz::run(&fuzz::Plan {
-            python: options.python.as_deref(),
-            node: options.node.as_deref(),
-            oracles: &options.oracles,
-            time: Duration::from_secs(options.seconds),
-            seed: options.seed,
-        }),
+        Task::Fuzz(options) => {
+            let run = if options.responses { fuzz::run_responses } else { fuzz::run };
+            run(&fuzz::Plan {
+                python: options.python.as_deref(),
+                node: options.node.as_deref(),
+                oracles: &options.oracles,
+                time: Duration::from_secs(options.seconds),
+                seed: options.seed,
+            })
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,12 +3,14 @@
 //! take what another refuses, it is a finding unless the difference is [`known`].
 //!
 //! What we take is also written as the gateway writes it to upstreams: of that, nothing may be refused or split in
-//! another way. The mutations are deterministic: a seed gives the same run again.
+//! another way. The mutations are deterministic: a seed gives the same run again. [`responses`] does the same with what
+//! upstreams answer.
 
 mod known;
 mod mutate;
 mod oracle;
 mod ours;
+mod responses;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,38 +43,54 @@ pub(crate) struct Plan<'a> {
 
 /// Runs until the time is over. `Err` says what was found.
 pub(crate) fn run(plan: &Plan<'_>) -> Result<(), String> {
-    let mut oracles = Vec::new();
-    if let Some(python) = plan.python {
-        oracles.push(Oracle::start("h11", python, &[], &plan.oracles.join("split_h11.py"))?);
-    }
-    if let Some(node) = plan.node {
-        let script = plan.oracles.join("split_llhttp.js");
-        oracles.push(Oracle::start("llhttp", node, &["--no-deprecation"], &script)?);
-    }
-    if oracles.is_empty() {
-        return Err("neither h11 nor llhttp is there to compare with".to_owned());
-    }
+    let oracles = oracles(plan, "")?;
     let seeds: Vec<_> =
         cases::all().into_iter().map(|case| case.send).filter(|bytes| bytes.len() <= MOST).collect();
-    let mut mutator = Mutator::new(seeds, plan.seed);
-    let mut fuzz = Fuzz { oracles, findings: BTreeMap::new(), agreed: 0, knowns: BTreeMap::new() };
+    let mut mutator = Mutator::new(seeds, &[], plan.seed);
+    let mut fuzz = Fuzz { oracles, log: Log::default() };
     let started = Instant::now();
     let mut streams = 0u64;
     while started.elapsed() < plan.time {
         let stream = mutator.next(MOST);
         fuzz.compare(&stream)?;
         if !ours::splits_alike(&stream, mutator.random()) {
-            fuzz.found("ours: the answer depends on how the bytes were split", &stream, "");
+            fuzz.log.found("ours: the answer depends on how the bytes were split", &stream, "");
         }
         streams += 1;
     }
-    fuzz.report(streams, plan)
+    fuzz.log.report("requests", streams, plan)
+}
+
+/// The same with streams of responses.
+pub(crate) use self::responses::run as run_responses;
+
+/// Starts the parsers that are there; `of` is behind their programs' names.
+fn oracles(plan: &Plan<'_>, of: &str) -> Result<Vec<Oracle>, String> {
+    let mut oracles = Vec::new();
+    let script = |name: &str| plan.oracles.join(name);
+    if let Some(python) = plan.python {
+        oracles.push(Oracle::start("h11", python, &[], &script(&format!("split_h11{of}.py")))?);
+    }
+    if let Some(node) = plan.node {
+        let script = script(&format!("split_llhttp{of}.js"));
+        oracles.push(Oracle::start("llhttp", node, &["--no-deprecation"], &script)?);
+    }
+    if oracles.is_empty() {
+        return Err("neither h11 nor llhttp is there to compare with".to_owned());
+    }
+    Ok(oracles)
 }
 
 struct Fuzz {
     oracles: Vec<Oracle>,
+    log: Log,
+}
+
+/// What was seen.
+#[derive(Default)]
+struct Log {
     findings: BTreeMap<String, u64>,
-    /// Requests that we and an oracle saw alike.
+    /// Messages that we and an oracle saw alike.
     agreed: u64,
     knowns: BTreeMap<String, u64>,
 }
@@ -96,7 +114,11 @@ impl Fuzz {
                         .all(|(a, b)| a.method == b.method && a.path() == b.target && a.body == b.body);
                 if !alike {
                     let why = format!("{:?} {}; written as {}", theirs.end, theirs.why, show(bytes));
-                    self.found(&format!("{name}: what is forwarded is read in another way"), stream, &why);
+                    self.log.found(
+                        &format!("{name}: what is forwarded is read in another way"),
+                        stream,
+                        &why,
+                    );
                 }
             }
         }
@@ -107,11 +129,15 @@ impl Fuzz {
         let both = ours.messages.len().min(theirs.messages.len());
         for (mine, other) in ours.messages.iter().zip(&theirs.messages) {
             if !mine.is_like(other) {
-                self.found(&format!("{name}: another request"), stream, &format!("{mine:?} and {other:?}"));
+                self.log.found(
+                    &format!("{name}: another request"),
+                    stream,
+                    &format!("{mine:?} and {other:?}"),
+                );
                 return;
             }
         }
-        self.agreed += both as u64;
+        self.log.agreed += both as u64;
         let more_here = ours.messages.len() > both;
         let more_there = theirs.messages.len() > both;
         let kind = match (more_here, theirs.end, more_there, ours.end) {
@@ -124,12 +150,14 @@ impl Fuzz {
         let before = both.checked_sub(1).and_then(|last| ours.messages.get(last));
         let place = known::Place { before, beyond: ours.messages.get(both), theirs };
         if let Some(reason) = known::reason(name, &place) {
-            *self.knowns.entry(format!("{name}: {reason}")).or_default() += 1;
+            *self.log.knowns.entry(format!("{name}: {reason}")).or_default() += 1;
             return;
         }
-        self.found(&format!("{name}: {kind}: {}", theirs.why), stream, &format!("after {both} requests"));
+        self.log.found(&format!("{name}: {kind}: {}", theirs.why), stream, &format!("after {both} requests"));
     }
+}
 
+impl Log {
     fn found(&mut self, kind: &str, stream: &[u8], why: &str) {
         let count = self.findings.entry(kind.to_owned()).or_default();
         *count += 1;
@@ -138,9 +166,9 @@ impl Fuzz {
         }
     }
 
-    fn report(&self, streams: u64, plan: &Plan<'_>) -> Result<(), String> {
+    fn report(&self, of: &str, streams: u64, plan: &Plan<'_>) -> Result<(), String> {
         println!(
-            "{streams} streams in {:?}, seed {}; {} requests were seen alike by us and another parser",
+            "{streams} streams in {:?}, seed {}; {} {of} were seen alike by us and another parser",
             plan.time, plan.seed, self.agreed
         );
         println!("taken here and refused there for reasons that are known:");

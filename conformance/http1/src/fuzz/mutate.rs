@@ -66,16 +66,31 @@ const WORDS: &[&str] = &[
     "-",
 ];
 
+/// What is put into responses beside that.
+pub(super) const OF_RESPONSES: &[&str] = &[
+    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "HTTP/1.1 204 No Content\r\n\r\n",
+    "HTTP/1.1 103 Early Hints\r\n\r\n",
+    "HTTP/1.1 100 Continue\r\n\r\n",
+    "HTTP/1.0 200 OK\r\n\r\n",
+    " 200 ",
+    " 304 ",
+    " 101 ",
+    "OK",
+];
+
 /// Makes streams out of seeds, always the same ones for one number.
 pub(super) struct Mutator {
     seeds: Vec<Vec<u8>>,
+    more: &'static [&'static str],
     state: u64,
 }
 
 impl Mutator {
-    /// A mutator of these seeds, of which there is one at least.
-    pub(super) fn new(seeds: Vec<Vec<u8>>, number: u64) -> Self {
-        Self { seeds, state: number }
+    /// A mutator of these seeds, of which there is one at least, that puts in `more` beside the words of all messages.
+    pub(super) fn new(seeds: Vec<Vec<u8>>, more: &'static [&'static str], number: u64) -> Self {
+        Self { seeds, more, state: number }
     }
 
     /// The next number (SplitMix64).
@@ -96,6 +111,11 @@ impl Mutator {
         self.seeds.get(at).cloned().unwrap_or_default()
     }
 
+    fn word(&mut self) -> &'static str {
+        let at = self.below(WORDS.len() + self.more.len());
+        WORDS.get(at).copied().unwrap_or_else(|| self.more[at - WORDS.len()])
+    }
+
     /// The next stream, of at most `most` bytes: a few seeds, one behind the other, with a few changes.
     pub(super) fn next(&mut self, most: usize) -> Vec<u8> {
         let mut stream = self.seed();
@@ -114,11 +134,11 @@ impl Mutator {
         let length = self.below(8).min(stream.len() - at);
         match self.below(9) {
             0 | 1 => {
-                let word = WORDS[self.below(WORDS.len())];
+                let word = self.word();
                 stream.splice(at..at, word.bytes());
             }
             2 => {
-                let word = WORDS[self.below(WORDS.len())];
+                let word = self.word();
                 stream.splice(at..at + length, word.bytes());
             }
             3 => drop(stream.drain(at..at + length)),

@@ -225,6 +225,11 @@ impl Server {
         let allowed = &settings.listen.upgrades;
         request.upgrade = Upgrade::choose(&request.headers, |protocol| allowed.contains(protocol));
         if request.upgrade.is_none() {
+            if track.exchange.version() == Version::Http2 {
+                // There it is the method.
+                let detail = "CONNECT for a protocol that listen.upgrades does not list";
+                return Err(Failure::new(Reason::UpgradeRefused).detail(detail));
+            }
             // RFC 9110 7.8: it may be ignored.
             return Ok(());
         }
@@ -236,6 +241,11 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Whether a client that has sent an extended CONNECT would take a response for a tunnel that is none (RFC 9113 8.5).
+fn agrees_without_tunnel(response: &Response) -> bool {
+    response.status.is_success() && !response.body.is_tunnel()
 }
 
 fn with_path(target: &Target, path: &str) -> Result<Target, Failure> {
@@ -303,6 +313,7 @@ impl Service for Server {
                 .map(|tracing| tracing.begin(&request, trusted, &mut self.0.random.borrow_mut())),
             interim,
         };
+        let connects = request.upgrade.is_some() && request.version == Version::Http2;
         let mut track = self.begin(&live, client, head);
         track.captured = live.access.request(&request);
         let compression = live.deployment.plan().settings.compression.as_ref();
@@ -312,6 +323,10 @@ impl Service for Server {
             Some(failure) => Err(failure),
         };
         let mut response = match answered {
+            Ok(response) if connects && agrees_without_tunnel(&response) => {
+                let detail = format!("answered with {} and without a tunnel", response.status);
+                track.fail(&Failure::new(Reason::UpgradeRefused).detail(detail))
+            }
             Ok(response) => response,
             Err(failure) => track.fail(&failure),
         };

@@ -61,6 +61,8 @@ reasons! {
     NoRoute = "no_route", 404, Downstream;
     /// The method is not one that HTTP registers.
     MethodNotImplemented = "method_not_implemented", 501, Downstream;
+    /// Nobody goes on with the protocol that an extended CONNECT asks for.
+    UpgradeRefused = "upgrade_refused", 501, Downstream;
     /// The request breaks HTTP.
     BadRequest = "bad_request", 400, Downstream;
     /// The path has an ambiguous form that the route does not take.

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use http::Method;
 use polygate_http1::{Decoded, Decoder, Framing, Limits, ResponseHead, ResponseParser};
-use polygate_pipeline::{
-    Body, BodyStream, Failure, Frame, Interim, Known, Reason, Response, StatusCode, Tunnel, Upgrade, Version,
-};
+use polygate_pipeline::{Body, BodyStream, Failure, Frame, Interim, Reason, Response, StatusCode, Tunnel};
 use polygate_plan::Connection;
 use tokio::time::Instant;
 
 use super::pool::Place;
 use super::stream::{Connected, is_alert};
+use super::wish::Wish;
 use crate::wire::{Broken, Transfer, take_whole};
 
 /// Interim responses that may come before the final one. A server that is busy for long sends one now and then; how
@@ -40,8 +39,8 @@ pub(super) struct Flight {
     parser: ResponseParser,
     interim: usize,
     received: bool,
-    /// The protocol that the request asks to go on with.
-    upgrade: Option<Upgrade>,
+    /// What the request asks to go on with.
+    wish: Option<Box<Wish>>,
 }
 
 /// Why no head came.
@@ -54,16 +53,16 @@ pub(super) struct NoHead {
 }
 
 impl Flight {
-    /// Puts a request, whose head is in `transfer` and asks for `upgrade`, on a connection.
+    /// Puts a request, whose head is in `transfer` and has that `wish`, on a connection.
     pub(super) fn new(
         connected: Connected,
         transfer: Transfer,
         place: Rc<Place>,
         connection: Rc<Connection>,
-        upgrade: Option<Upgrade>,
+        wish: Option<Box<Wish>>,
     ) -> Self {
         let (upload, parser) = (Upload::Running, ResponseParser::new());
-        Self { connected, transfer, upload, place, connection, parser, interim: 0, received: false, upgrade }
+        Self { connected, transfer, upload, place, connection, parser, interim: 0, received: false, wish }
     }
 
     /// Waits for the final response's head while the request is being sent; others go to `interim`. With `limit`, no
@@ -156,14 +155,7 @@ impl Flight {
 
     /// Whether a head with status 101 agrees to what the request asked for, and to nothing else.
     fn is_agreed(&self, head: &ResponseHead) -> bool {
-        let Some(asked) = &self.upgrade else { return false };
-        let mut named = head.headers.all_known(Known::Upgrade);
-        let is_asked = |value: &[u8]| value.eq_ignore_ascii_case(asked.as_str().as_bytes());
-        self.upload == Upload::Done
-            && head.version == Version::Http11
-            && head.connection.upgrade
-            && named.next().is_some_and(is_asked)
-            && named.next().is_none()
+        self.upload == Upload::Done && self.wish.as_ref().is_some_and(|wish| wish.is_granted(head))
     }
 
     /// Sends on. Fails when the body itself failed; a connection that takes no more may still answer.
@@ -224,10 +216,10 @@ impl Flight {
     }
 
     /// The response of an upstream that goes on with another protocol: its connection is a tunnel.
-    fn switched(self, head: ResponseHead) -> Response {
-        let Self { connected: Connected { stream, buffer, open, .. }, upgrade, .. } = self;
-        let body = upgrade.map(|protocol| {
-            let mut tunnel = Tunnel::new(protocol, stream, buffer.bytes.freeze());
+    fn switched(self, mut head: ResponseHead) -> Response {
+        let Self { connected: Connected { stream, buffer, open, .. }, wish, .. } = self;
+        let body = wish.map(|wish| {
+            let mut tunnel = Tunnel::new(wish.clean(&mut head.headers), stream, buffer.bytes.freeze());
             tunnel.hold(open);
             Body::tunnel(tunnel)
         });

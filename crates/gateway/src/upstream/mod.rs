@@ -20,6 +20,7 @@ mod retry;
 mod stream;
 mod view;
 mod vitals;
+mod wish;
 
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
@@ -30,7 +31,7 @@ use futures_util::future::LocalBoxFuture;
 use polygate_http1::Outbox;
 use polygate_http1::encode::{self, Encoder};
 use polygate_pipeline::{
-    Body, Call, Caller, Exchange, Failure, Outbound, OutboundOptions, Request, Response, Target,
+    Body, Call, Caller, Exchange, Failure, Outbound, OutboundOptions, Request, Response, Target, Version,
 };
 use polygate_plan::{Connection, Settings};
 
@@ -45,6 +46,7 @@ pub(crate) use self::report::{Roll, report};
 use self::retry::is_idempotent;
 use self::stream::Connected;
 pub(crate) use self::view::Watching;
+use self::wish::Wish;
 use crate::tls::Clients;
 use crate::wire::Transfer;
 
@@ -264,6 +266,8 @@ impl Inner {
     /// Sends a request one way. Its body is taken out once there is a connection.
     async fn send_one_way(&self, request: &mut Request, way: &Way<'_>) -> Result<Response, Failure> {
         let framing = encode::request_framing(&request.body);
+        // Policies may have made the request anew: only the exchange knows what came.
+        let keyless = way.exchange.is_some_and(|exchange| exchange.version() == Version::Http2);
         let mut fresh = false;
         loop {
             let (connected, reused) = self.connected(&request.target, way, fresh).await?;
@@ -273,6 +277,7 @@ impl Inner {
             let body = std::mem::take(&mut request.body);
             // Only what is in memory can be sent a second time.
             let replay = reused.then(|| replay(&body)).flatten();
+            let wish = Wish::of(request, keyless);
             let mut outbox = Outbox::new();
             encode::request_head(
                 outbox.end_mut(),
@@ -280,11 +285,11 @@ impl Inner {
                 &request.target,
                 &request.headers,
                 framing,
-                request.upgrade.as_ref(),
+                wish.as_deref().map(Wish::protocol),
             );
             let transfer = Transfer::new(outbox, Encoder::new(framing), body);
             let (place, connection) = (way.place.clone(), way.connection.clone());
-            let mut flight = Flight::new(connected, transfer, place, connection, request.upgrade.clone());
+            let mut flight = Flight::new(connected, transfer, place, connection, wish);
             let interim = way.exchange.and_then(Exchange::interim);
             match flight.head(&request.method, interim, way.limit, way.quiet).await {
                 Ok(head) => return flight.response(head),

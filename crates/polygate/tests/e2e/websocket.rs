@@ -296,22 +296,30 @@ fn house(server: u16) -> House {
         .file("modules/main.ts", &[MODULE, "export function answer() { return new Response(); }"].concat())
         .policy("stamp", "stamp", json!({}))
         .policy("out", "out", json!({}))
+        .policy("plain", "plain", json!({}))
+        .function("get", "/socket-answer", "answer")
+        .forward("/socket-made-plain", &format!("http://127.0.0.1:{server}"), &["plain"], &[])
         .forward("/socket", &format!("http://127.0.0.1:{server}"), &["stamp"], &["out"]);
     house
 }
 
-#[test]
-fn a_client_and_a_server_of_node_understand_each_other() {
+/// What makes commands of a script for Node.js, where it can be run; else `test` is skipped.
+fn node(test: &str) -> Option<impl Fn(&[&str]) -> Command> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages");
     if Command::new("node").arg("--version").output().is_err() || !folder.join("node_modules/ws").exists() {
-        let why = "node or the npm package ws is not installed (run `cargo xtask test`)";
-        return skip("websocket::a_client_and_a_server_of_node_understand_each_other", why);
+        skip(test, "node or the npm package ws is not installed (run `cargo xtask test`)");
+        return None;
     }
-    let node = |arguments: &[&str]| {
+    Some(move |arguments: &[&str]| {
         let mut command = Command::new("node");
         command.arg(folder.join("websocket.mjs")).args(arguments);
         command
-    };
+    })
+}
+
+#[test]
+fn a_client_and_a_server_of_node_understand_each_other() {
+    let Some(node) = node("websocket::a_client_and_a_server_of_node_understand_each_other") else { return };
     let server = Server::start(&mut node(&["server"]));
     let house = house(server.1);
     let gateway = house.project.run();
@@ -325,6 +333,36 @@ fn a_client_and_a_server_of_node_understand_each_other() {
         || gateway.admin_text("/metrics").contains("polygate_tunnels 0\n").then_some(()),
         "all to close",
     );
+}
+
+#[test]
+fn a_client_that_speaks_http2_understands_a_server_that_does_not() {
+    let Some(node) = node("websocket::a_client_that_speaks_http2_understands_a_server_that_does_not") else {
+        return;
+    };
+    let server = Server::start(&mut node(&["server"]));
+    let house = house(server.1);
+    let gateway = house.project.run();
+    for url in [
+        format!("http://127.0.0.1:{}/socket", gateway.port()),
+        format!("https://localhost:{}/socket", tls::port(&gateway)),
+    ] {
+        succeeds(&mut node(&["http2", &url]), &gateway);
+    }
+    gateway.wait(
+        || gateway.admin_text("/metrics").contains("polygate_tunnels 0\n").then_some(()),
+        "all to close",
+    );
+    // In the log a tunnel looks the same on both versions.
+    let output = gateway.output();
+    let lines: Vec<Value> = output.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let large = |line: &&Value| line["path"] == "/socket" && line["received"].as_u64() > Some(17 << 20);
+    let tunnel = lines.iter().find(large).unwrap_or_else(|| panic!("no large tunnel: {output}"));
+    let shown = (&tunnel["method"], &tunnel["status"], &tunnel["reason"], &tunnel["version"]);
+    assert_eq!(shown, (&json!("GET"), &json!(101), &json!("completed"), &json!("HTTP/2.0")), "{tunnel}");
+    assert!(tunnel["sent"].as_u64() > Some(17 << 20), "{tunnel}");
+    let refused = lines.iter().filter(|line| line["reason"] == "upgrade_refused");
+    assert_eq!(refused.filter(|line| line["status"] == 501).count(), 6, "{output}");
 }
 
 const PYTHON: &str = r#"

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use h2::server::Builder;
 use polygate_pipeline::{ByteSize, Client, Scheme};
 use polygate_plan::Limits;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::budget::Abuse;
@@ -38,6 +39,8 @@ pub(super) struct Shared<S: Service> {
     /// A connection counts as open as long as one of its streams has a task.
     open: Open,
     streams: Cell<usize>,
+    /// Tells tunnels that they must end.
+    pub(super) cut: Notify,
     /// Since when there is no stream.
     idle_since: Cell<Instant>,
     /// Of the connection's task.
@@ -89,6 +92,7 @@ pub(in crate::downstream) async fn serve<S: Service>(
         limits,
         open,
         streams: Cell::new(0),
+        cut: Notify::new(),
         idle_since: Cell::new(Instant::now()),
         task: RefCell::new(Waker::noop().clone()),
     });
@@ -130,6 +134,7 @@ fn builder(limits: &Limits) -> Builder {
     let http2 = &limits.http2;
     let mut builder = Builder::new();
     builder
+        .enable_connect_protocol()
         .max_concurrent_streams(http2.streams)
         .initial_window_size(window(http2.stream_window))
         .initial_connection_window_size(window(http2.connection_window))
@@ -184,6 +189,9 @@ impl<S: Service> Driver<S> {
                 Poll::Pending => {}
             }
             self.count_resets();
+            if self.shared.common.stop.is_cut() {
+                self.shared.cut.notify_waiters();
+            }
             if let (Some(abuse), None) = (self.watch.abuse.get(), self.abuse) {
                 self.cut_off(abuse);
                 continue;

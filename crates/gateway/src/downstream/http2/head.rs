@@ -3,11 +3,13 @@
 //! Source: RFC 9113 8.3.1 and 8.2. What the `h2` crate lets pass and HTTP/1.1 would be read differently for is malformed
 //! here.
 
+use h2::ext::Protocol;
 use http::request::Parts;
 use polygate_http1::{check_authority, content_length};
 use polygate_pipeline::{Body, Failure, Headers, Known, Method, Reason, Request, Scheme, Target, Version};
 use polygate_plan::Limits;
 
+use super::tunnel;
 use crate::http2::fields;
 use crate::service::Refusal;
 
@@ -50,7 +52,9 @@ pub(super) fn request(parts: Parts, scheme: Scheme, limits: &Limits) -> Result<H
     if map.values().any(|value| value.len() as u64 > limits.header_line.bytes()) {
         return Err(refuse(Reason::HeadersTooLarge, "a field of the head is too long"));
     }
-    if parts.method == Method::CONNECT || parts.method.as_str().len() > MAX_METHOD {
+    // An extended one is something else (RFC 8441 4).
+    let protocol = parts.extensions.get::<Protocol>().map(Protocol::as_str);
+    if (parts.method == Method::CONNECT && protocol.is_none()) || parts.method.as_str().len() > MAX_METHOD {
         return Err(refuse(Reason::MethodNotImplemented, "the method is not served"));
     }
     let path = parts.uri.path_and_query().map(|path| path.as_str()).filter(|path| !path.is_empty());
@@ -71,6 +75,8 @@ pub(super) fn request(parts: Parts, scheme: Scheme, limits: &Limits) -> Result<H
     {
         return Err(malformed("the authority is malformed"));
     }
+    let upgrade = protocol.map(|protocol| tunnel::wish(protocol, &mut headers)).transpose();
+    let upgrade = upgrade.map_err(malformed)?;
     let length = length(&headers).map_err(malformed)?;
     if let Some(value) = headers.known(Known::Expect)
         && !value.eq_ignore_ascii_case(b"100-continue")
@@ -78,9 +84,8 @@ pub(super) fn request(parts: Parts, scheme: Scheme, limits: &Limits) -> Result<H
         let failure = Failure::new(Reason::ExpectationFailed).detail("the expectation cannot be met");
         return Err(NoRequest::Refuse(refusal(failure, Some(target))));
     }
-    let Parts { method, .. } = parts;
-    let request =
-        Request { method, target, version: Version::Http2, headers, upgrade: None, body: Body::empty() };
+    let method = if upgrade.is_some() { Method::GET } else { parts.method };
+    let request = Request { method, target, version: Version::Http2, headers, upgrade, body: Body::empty() };
     Ok((request, length))
 }
 

@@ -10,6 +10,7 @@ mod connection;
 mod guard;
 mod head;
 mod stream;
+mod tunnel;
 
 pub(super) use self::connection::serve;
 

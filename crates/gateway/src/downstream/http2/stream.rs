@@ -21,8 +21,8 @@ use crate::service::{End, Finish, Service};
 
 /// A stream that was opened, until it is closed.
 pub(super) struct Stream<S: Service> {
-    shared: Rc<Shared<S>>,
-    respond: SendResponse<Bytes>,
+    pub(super) shared: Rc<Shared<S>>,
+    pub(super) respond: SendResponse<Bytes>,
 }
 
 impl<S: Service> Stream<S> {
@@ -53,12 +53,18 @@ impl<S: Service> Stream<S> {
                 return finish.finish(End { received: 0, sent: 0, failure: Some(failure) });
             }
         };
-        let upload;
         let interim = Interim::default();
         interim.begin(common.interim);
         // Another expectation was refused with the head.
         let waits = request.headers.known(Known::Expect).map(|_| interim.clone());
-        (request.body, upload) = body::take(incoming, length, common.timeouts.body, waits);
+        let (upload, incoming) = if request.upgrade.is_some() {
+            // No body: it waits for the answer, and goes through the tunnel then.
+            (Upload::default(), Some(incoming))
+        } else {
+            let upload;
+            (request.body, upload) = body::take(incoming, length, common.timeouts.body, waits);
+            (upload, None)
+        };
         let method = request.method.clone();
         let answered = {
             let mut call = pin!(common.service.call(request, client, Some(interim.clone())));
@@ -79,6 +85,13 @@ impl<S: Service> Stream<S> {
         }
         // The client went away; with the call its exchange was dropped.
         let Some((response, finish)) = answered else { return };
+        if let Some(incoming) = incoming
+            && response.status == StatusCode::SWITCHING_PROTOCOLS
+            && response.body.is_tunnel()
+        {
+            // Boxed: of streams that stay what they are, none has to hold the room for it.
+            return Box::pin(self.tunnel(incoming, response, finish)).await;
+        }
         self.respond(&method, response, finish, upload).await;
     }
 

@@ -4,6 +4,7 @@
 mod abuse;
 mod heads;
 mod limits;
+mod tunnels;
 mod wire;
 
 use std::future::poll_fn;

@@ -15,6 +15,14 @@ fn head_with<'a>(without: &[&str], more: &[(&'a str, &'a str)]) -> Vec<(&'a str,
     kept.chain(more.iter().copied()).collect()
 }
 
+/// The same of CONNECT.
+fn connect<'a>(without: &[&str], more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let without: Vec<&str> = without.iter().chain(&[":method"]).copied().collect();
+    let mut head = vec![(":method", "CONNECT")];
+    head.extend(head_with(&without, more));
+    head
+}
+
 #[test]
 fn malformed_heads_reset_their_stream_and_reach_nobody() {
     run(async {
@@ -40,7 +48,18 @@ fn malformed_heads_reset_their_stream_and_reach_nobody() {
             ("two authorities", head_with(&[], &[(":authority", "b.test")])),
             ("a late pseudo field", head_with(&[":path"], &[("x", "y"), (":path", "/")])),
             ("a response's field", head_with(&[], &[(":status", "200")])),
-            ("a protocol", head_with(&[":method"], &[(":method", "CONNECT"), (":protocol", "websocket")])),
+            ("a protocol of GET", head_with(&[], &[(":protocol", "websocket")])),
+            ("two protocols", connect(&[], &[(":protocol", "websocket"), (":protocol", "websocket")])),
+            ("an empty protocol", connect(&[], &[(":protocol", "")])),
+            ("a protocol with a space", connect(&[], &[(":protocol", "web socket")])),
+            ("a protocol that ends its line", connect(&[], &[(":protocol", "websocket\r\nx: y")])),
+            ("a protocol without a path", connect(&[":path"], &[(":protocol", "websocket")])),
+            ("a protocol without a scheme", connect(&[":scheme"], &[(":protocol", "websocket")])),
+            ("a protocol without an authority", connect(&[":authority"], &[(":protocol", "websocket")])),
+            ("a path of CONNECT", connect(&[":scheme"], &[])),
+            ("a scheme of CONNECT", connect(&[":path"], &[])),
+            ("a length", connect(&[], &[(":protocol", "websocket"), ("content-length", "0")])),
+            ("upgrade in CONNECT", connect(&[], &[(":protocol", "websocket"), ("upgrade", "websocket")])),
             ("no authority at all", head_with(&[":authority"], &[])),
             ("an empty authority", head_with(&[":authority"], &[(":authority", "")])),
             ("user information", head_with(&[":authority"], &[(":authority", "u@a.test")])),

@@ -8,6 +8,9 @@ use crate::{Outcome, conform, root, setup};
 /// Folders with a package.json whose packages tests use.
 const PACKAGES: &[&str] = &["examples/quickstart", "crates/polygate/tests/packages"];
 
+/// The Python that tests run, in a virtual environment, and the package that it needs.
+const PYTHON: (&str, &str) = ("target/test-python", "websockets");
+
 #[derive(Args)]
 pub(crate) struct Options {
     /// Only tests whose name holds this.
@@ -24,6 +27,10 @@ pub(crate) fn run(options: &Options) -> Outcome {
     if let Err(why) = setup::pebble() {
         skipped.push(format!("tests with Pebble: {why}"));
     }
+    // Without it, tests try the system's Python, and say what is missing.
+    if let Err(why) = setup::python(PYTHON.0, PYTHON.1) {
+        println!("{}: {why}", PYTHON.1);
+    }
     // Tests add a line for each case that they cannot run here.
     let report = root().join("target").join("skipped-tests.txt");
     std::fs::create_dir_all(root().join("target")).map_err(|error| format!("target: {error}"))?;
@@ -33,7 +40,12 @@ pub(crate) fn run(options: &Options) -> Outcome {
     if let Some(filter) = &options.filter {
         arguments.extend(["--", filter]);
     }
-    let mut outcome = cargo(&arguments).variable("POLYGATE_SKIPPED_TESTS", &report).run();
+    let mut tests = cargo(&arguments).variable("POLYGATE_SKIPPED_TESTS", &report);
+    let python = root().join(PYTHON.0).join("bin/python");
+    if python.exists() {
+        tests = tests.variable("POLYGATE_TEST_PYTHON", python);
+    }
+    let mut outcome = tests.run();
     if outcome.is_ok() && options.filter.is_none() {
         outcome = types(&mut skipped);
     }

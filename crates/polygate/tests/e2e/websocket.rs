@@ -390,12 +390,13 @@ asyncio.run(serve() if sys.argv[1] == "server" else talk(sys.argv[2]))
 
 #[test]
 fn a_client_and_a_server_of_python_understand_each_other() {
+    let program = std::env::var_os("POLYGATE_TEST_PYTHON").unwrap_or_else(|| "python3".into());
     let python = |arguments: &[&str]| {
-        let mut command = Command::new("python3");
+        let mut command = Command::new(&program);
         command.args(["-c", PYTHON]).args(arguments);
         command
     };
-    let known = Command::new("python3").args(["-c", "import websockets"]).output();
+    let known = Command::new(&program).args(["-c", "import websockets"]).output();
     if !known.is_ok_and(|output| output.status.success()) {
         let why = "Python's package websockets is not installed (pip install websockets)";
         return skip("websocket::a_client_and_a_server_of_python_understand_each_other", why);

@@ -26,7 +26,7 @@ use crate::wire::{Deadline, Transfer, take_whole};
 
 /// How long unread bytes of a request are waited for, so that the connection can be kept, or closed without the
 /// client losing the response to a reset.
-const DRAIN_TIME: Duration = Duration::from_secs(1);
+pub(super) const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// A connection that waits for a request when the worker stops gets this long: the request may be under way, and closing
 /// would lose it.
 pub(super) const LAST_CHANCE: Duration = Duration::from_millis(500);

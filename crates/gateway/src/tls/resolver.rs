@@ -40,7 +40,9 @@ impl Resolver {
         &self.certificates
     }
 
-    /// The certificate for a name in lower case: one that has it, else one with a wildcard for it, else the default.
+    /// The certificate for a name in lower case: one that has it, else one with a wildcard for it, else the default. A client
+    /// that takes none of our keys' signatures gets the default too: the handshake then ends with `handshake_failure`, as
+    /// with other servers, while without a certificate it would be `access_denied`.
     pub(crate) fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Certificate> {
         let usable = |index: &usize| {
             let found = self.certificates.get(*index)?;
@@ -54,7 +56,8 @@ impl Resolver {
                 all.iter().find_map(usable)
             })
         });
-        named.or_else(|| (0..self.certificates.len()).find_map(|index| usable(&index)))
+        let any = || (0..self.certificates.len()).find_map(|index| usable(&index));
+        named.or_else(any).or_else(|| self.certificates.first())
     }
 }
 
@@ -108,6 +111,7 @@ mod tests {
             let key = &resolver.choose(name, &[scheme]).unwrap().key.key;
             assert!(key.choose_scheme(&[scheme]).is_some());
         }
-        assert!(resolver.choose(Some("a.test"), &[SignatureScheme::RSA_PSS_SHA256]).is_none());
+        let other = resolver.choose(Some("a.test"), &[SignatureScheme::RSA_PSS_SHA256]).unwrap();
+        assert!(other.key.key.choose_scheme(&[SignatureScheme::RSA_PSS_SHA256]).is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! The body of a request, read from its stream on demand: what is not pulled holds the client back.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::RecvStream;
 use polygate_pipeline::{Body, BodyStream, Failure, Frame, Headers, Interim, Reason, StatusCode};
+use tokio::time::Instant;
 
 use crate::http2::fields;
 use crate::wire::{Deadline, Pace};
@@ -82,6 +84,34 @@ impl Upload {
     /// Bytes that came.
     pub(super) fn received(&self) -> u64 {
         self.0.as_ref().map_or(self.1, |held| held.received.get())
+    }
+
+    /// Whether there is more of the body than was read.
+    pub(super) fn is_unread(&self) -> bool {
+        let incoming = self.0.as_ref().map(|held| held.incoming.borrow());
+        incoming.is_some_and(|incoming| incoming.as_ref().is_some_and(|incoming| !incoming.data_over))
+    }
+
+    /// Reads what is left of a body that was answered early, up to `most` bytes and for that long. Some clients that are
+    /// reset while they send do not look at the response any more.
+    pub(super) async fn drain(&self, most: u64, time: Duration) {
+        let Some(held) = &self.0 else { return };
+        let (mut left, mut deadline, until) = (most, Deadline::default(), Instant::now() + time);
+        poll_fn(|cx| {
+            let mut incoming = held.incoming.borrow_mut();
+            // One that waits to be told to go on sends nothing.
+            let waited = |i: &&mut Incoming| i.waits.is_none() && i.left.is_none_or(|length| length <= left);
+            let Some(incoming) = incoming.as_mut().filter(waited) else { return Poll::Ready(()) };
+            while let Poll::Ready(frame) = incoming.poll(&held.received, cx) {
+                let Some(Ok(frame)) = frame else { return Poll::Ready(()) };
+                if let Frame::Data(data) = frame {
+                    let Some(rest) = left.checked_sub(data.len() as u64) else { return Poll::Ready(()) };
+                    left = rest;
+                }
+            }
+            deadline.poll(until, cx)
+        })
+        .await;
     }
 }
 

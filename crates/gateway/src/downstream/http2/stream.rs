@@ -16,6 +16,7 @@ use polygate_pipeline::{Body, Failure, Interim, Known, Method, Reason, Response,
 use super::body::{self, Upload};
 use super::connection::Shared;
 use super::head::{self, NoRequest};
+use crate::downstream::connection::DRAIN_TIME;
 use crate::http2::{Broken, Outgoing, fields};
 use crate::service::{End, Finish, Service};
 
@@ -95,8 +96,8 @@ impl<S: Service> Stream<S> {
         self.respond(&method, response, finish, upload).await;
     }
 
-    /// Sends a response. What is left of the request's body is not waited for: the stream is reset without blame, once
-    /// the response is out (RFC 9113 8.1).
+    /// Sends a response. If then the request's body is not over, and is not soon, the stream is reset without blame
+    /// (RFC 9113 8.1).
     async fn respond(mut self, method: &Method, mut response: Response, finish: S::Finish, upload: Upload) {
         let mut failure = None;
         if response.status.is_informational() || response.body.is_tunnel() {
@@ -116,8 +117,13 @@ impl<S: Service> Stream<S> {
             Ok(mut stream) => self.send(&mut outgoing, &mut stream).await,
             Err(error) => Err(Failure::new(Reason::ClientClosed).source(error)),
         };
+        let done = sent.is_ok();
         let end = End { received: upload.received(), sent: outgoing.sent(), failure: sent.err().or(failure) };
         finish.finish(end);
+        if done && upload.is_unread() {
+            // Boxed: few need it.
+            Box::pin(upload.drain(self.shared.common.drain, DRAIN_TIME)).await;
+        }
     }
 
     /// The head of a response, and the body that is sent behind it.

@@ -242,6 +242,22 @@ fn an_unread_body_ends_its_stream_without_blame() {
 }
 
 #[test]
+fn the_rest_of_a_body_that_was_answered_early_is_waited_for() {
+    run(async {
+        let gate = gate(|_| async { Response::new(StatusCode::FORBIDDEN) });
+        let mut wire = Wire::open(&gate).await;
+        wire.head(1, &[(":method", "POST"), (":path", "/"), (":scheme", "http"), (":authority", "a")], false)
+            .await;
+        wire.next_of(wire::HEADERS).await;
+        let soon = Duration::from_millis(100);
+        assert!(tokio::time::timeout(soon, wire.next_of(wire::RST_STREAM)).await.is_err());
+        wire.frame(wire::DATA, wire::END_STREAM, 1, &[0; 100]).await;
+        let late = Duration::from_millis(1_300);
+        assert!(tokio::time::timeout(late, wire.next_of(wire::RST_STREAM)).await.is_err(), "it was whole");
+    });
+}
+
+#[test]
 fn a_body_that_breaks_off_does_not_look_whole() {
     run(async {
         let gate = gate(|request: Request| async move {

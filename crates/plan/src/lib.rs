@@ -32,7 +32,7 @@ pub use path::{AmbiguousPaths, CanonicalPath, PathForm, PathSeen, canonical};
 pub use pattern::{InvalidPattern, Params, Part, PathPattern, Segment};
 pub use settings::{
     Connection, Http2Limits, Limits, Listen, LogFormat, LogSettings, MAX_HTTP2_WINDOW, OtlpProtocol,
-    Outbound, Overload, Settings, Telemetry, Timeouts,
+    Outbound, Overload, Settings, Telemetry, Timeouts, UpstreamProtocol,
 };
 pub use template::{Expression, Template, TemplateError, Variables};
 pub use tls::{CertificateFiles, ClientAuth, Tls};

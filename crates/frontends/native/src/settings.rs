@@ -289,6 +289,15 @@ pub(crate) fn apply_connection(to: &mut plan::Connection, from: &raw::Connection
     set(&mut to.idle_body, from.idle_body.map(|d| d.0));
     set(&mut to.keep_alive, from.keep_alive.map(|d| d.0));
     set(&mut to.pool, from.pool);
+    set(&mut to.http2_connections, from.http2_connections);
+    set(
+        &mut to.protocol,
+        from.protocol.map(|protocol| match protocol {
+            raw::Protocol::Http1 => plan::UpstreamProtocol::Http1,
+            raw::Protocol::Http2 => plan::UpstreamProtocol::Http2,
+            raw::Protocol::Auto => plan::UpstreamProtocol::Auto,
+        }),
+    );
 }
 
 /// The path of a file of authorities; what is wrong with it is reported.

@@ -80,6 +80,8 @@ impl Reader<'_, '_> {
             idle_body: raw.idle_body,
             keep_alive: raw.keep_alive,
             pool: raw.pool,
+            protocol: raw.protocol,
+            http2_connections: raw.http2_connections,
             ca_file: raw.ca_file.clone(),
             tls: None,
         };

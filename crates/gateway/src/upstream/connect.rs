@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polygate_pipeline::{Diagnostic, Failure, Reason, Scheme, Target};
-use polygate_plan::{Connection, UpstreamTls};
+use polygate_plan::{Connection, UpstreamProtocol, UpstreamTls};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
@@ -26,6 +26,9 @@ const NAMES_LIVE: Duration = Duration::from_secs(10);
 const MAX_NAMES: usize = 1024;
 /// Of a name with several addresses, each but the last gets this long.
 const ATTEMPT: Duration = Duration::from_secs(2);
+
+/// HTTP/2 as ALPN calls it (RFC 9113 3.1).
+const H2: &[u8] = b"h2";
 
 /// Which addresses may be connected to.
 #[derive(Debug, Clone, Copy)]
@@ -85,13 +88,31 @@ struct Handshakes {
     shared: Arc<tls::Client>,
     /// The same with sessions of this worker's own: no lock is shared.
     own: Arc<ClientConfig>,
+    /// The same again, offering HTTP/2, and HTTP/2 before HTTP/1.1.
+    http2: Arc<ClientConfig>,
+    auto: Arc<ClientConfig>,
 }
 
 impl Handshakes {
     fn new(shared: Arc<tls::Client>) -> Self {
         let mut own = ClientConfig::clone(&shared.config);
         own.resumption = Resumption::default();
-        Self { shared, own: Arc::new(own) }
+        let offering = |protocols: &[&[u8]]| {
+            let mut config = own.clone();
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        };
+        let (http2, auto) = (offering(&[H2]), offering(&[H2, b"http/1.1"]));
+        Self { shared, own: Arc::new(own), http2, auto }
+    }
+
+    fn offering(&self, protocol: UpstreamProtocol) -> Arc<ClientConfig> {
+        match protocol {
+            UpstreamProtocol::Http1 => &self.own,
+            UpstreamProtocol::Http2 => &self.http2,
+            UpstreamProtocol::Auto => &self.auto,
+        }
+        .clone()
     }
 }
 
@@ -103,16 +124,19 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Connects to the target: at that address, or at one that its name has.
+    /// Connects to the target, to speak `protocol` with it: at that address, or at one that its name has.
     pub(super) async fn connect(
         &self,
         target: &Target,
         at: Option<IpAddr>,
         connection: &Connection,
+        protocol: UpstreamProtocol,
         policy: AddressPolicy,
     ) -> Result<Connected, Failure> {
         let deadline = Instant::now() + connection.connect;
-        match timeout_at(deadline, self.connect_within(target, at, connection, policy, deadline)).await {
+        match timeout_at(deadline, self.connect_within(target, at, connection, protocol, policy, deadline))
+            .await
+        {
             Ok(result) => result,
             Err(_) => Err(timed_out(target, connection)),
         }
@@ -123,6 +147,7 @@ impl Connector {
         target: &Target,
         at: Option<IpAddr>,
         connection: &Connection,
+        protocol: UpstreamProtocol,
         policy: AddressPolicy,
         deadline: Instant,
     ) -> Result<Connected, Failure> {
@@ -144,7 +169,7 @@ impl Connector {
                 Ok(Ok(stream)) => {
                     // Without it small writes wait for acknowledgements; a failure costs time alone.
                     let _ = stream.set_nodelay(true);
-                    return self.secure(target, connection, stream, ip).await;
+                    return self.secure(target, connection, protocol, stream, ip).await;
                 }
                 Ok(Err(error)) => refused = Some(error),
                 Err(_) => refused = None,
@@ -163,14 +188,17 @@ impl Connector {
         &self,
         target: &Target,
         connection: &Connection,
+        protocol: UpstreamProtocol,
         stream: TcpStream,
         peer: IpAddr,
     ) -> Result<Connected, Failure> {
         if target.scheme() == Scheme::Http {
-            return Ok(Connected::new(Stream::Plain(stream), peer));
+            let mut connected = Connected::new(Stream::Plain(stream), peer);
+            connected.http2 = protocol == UpstreamProtocol::Http2;
+            return Ok(connected);
         }
         let failed = |text: String| Failure::new(Reason::UpstreamTls).detail(text).retryable();
-        let config = self.config(&connection.tls).await.map_err(failed)?;
+        let config = self.config(&connection.tls, protocol).await.map_err(failed)?;
         let name = connection.tls.server_name.as_deref().unwrap_or(target.host());
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| failed(format!("{name} is not a name that a certificate can have")))?;
@@ -178,14 +206,24 @@ impl Connector {
         let stream = handshake
             .await
             .map_err(|error| failed(format!("handshake with {}: {error}", target.authority())))?;
-        Ok(Connected::new(Stream::Tls(Box::new(stream)), peer))
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
+        if protocol == UpstreamProtocol::Http2 && !http2 {
+            return Err(failed(format!("{} does not offer HTTP/2", target.authority())));
+        }
+        let mut connected = Connected::new(Stream::Tls(Box::new(stream)), peer);
+        connected.http2 = http2;
+        Ok(connected)
     }
 
     /// What handshakes of these settings are made with. What no deployment has brought along, because it names no
     /// file or because it has not taken over yet, is read once, off the worker's thread.
-    async fn config(&self, tls: &Arc<UpstreamTls>) -> Result<Arc<ClientConfig>, String> {
+    async fn config(
+        &self,
+        tls: &Arc<UpstreamTls>,
+        protocol: UpstreamProtocol,
+    ) -> Result<Arc<ClientConfig>, String> {
         if let Some(known) = self.tls.borrow().get(tls) {
-            return Ok(known.own.clone());
+            return Ok(known.offering(protocol));
         }
         let settings = tls.clone();
         let read = tokio::task::spawn_blocking(move || tls::Client::load(&settings));
@@ -200,7 +238,7 @@ impl Connector {
         // A deployment may have brought them along by now.
         let mut known = self.tls.borrow_mut();
         let handshakes = known.entry(tls.clone()).or_insert_with(|| Handshakes::new(Arc::new(client)));
-        Ok(handshakes.own.clone())
+        Ok(handshakes.offering(protocol))
     }
 
     /// Makes new handshakes with what a deployment brings along. Gives the settings whose files hold something new:

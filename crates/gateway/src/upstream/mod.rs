@@ -11,6 +11,7 @@ mod dns;
 mod endpoint;
 mod flight;
 mod health;
+mod http2;
 mod lookout;
 mod mirror;
 mod named;
@@ -33,10 +34,11 @@ use polygate_http1::encode::{self, Encoder};
 use polygate_pipeline::{
     Body, Call, Caller, Exchange, Failure, Outbound, OutboundOptions, Request, Response, Target, Version,
 };
-use polygate_plan::{Connection, Settings};
+use polygate_plan::{Connection, Settings, UpstreamProtocol};
 
 use self::connect::{AddressPolicy, Connector};
 use self::flight::Flight;
+use self::http2::Sent;
 pub(crate) use self::lookout::Lookout;
 pub(crate) use self::named::Named;
 use self::named::{Admitted, Registry};
@@ -50,7 +52,7 @@ use self::wish::Wish;
 use crate::tls::Clients;
 use crate::wire::Transfer;
 
-/// A worker's client. What it sends is HTTP/1.1, over TLS where the target says https.
+/// A worker's client. What it sends is HTTP/1.1 or HTTP/2, over TLS where the target says https.
 pub(crate) struct Client(Rc<Inner>);
 
 struct Inner {
@@ -193,7 +195,9 @@ impl Client {
     /// # Errors
     /// One of the upstream's reasons.
     async fn connect(&self, target: &Target, at: IpAddr, connection: &Connection) -> Result<(), Failure> {
-        self.0.connector.connect(target, Some(at), connection, AddressPolicy::ALL).await.map(drop)
+        let protocol = connection.protocol;
+        let connected = self.0.connector.connect(target, Some(at), connection, protocol, AddressPolicy::ALL);
+        connected.await.map(drop)
     }
 
     /// As [`send_to`](Self::send_to), to a target that an upstream chose, by a redirect: held to the address policy of plugins.
@@ -265,12 +269,24 @@ impl Inner {
 
     /// Sends a request one way. Its body is taken out once there is a connection.
     async fn send_one_way(&self, request: &mut Request, way: &Way<'_>) -> Result<Response, Failure> {
+        let mut made = None;
+        // To go on with another protocol is asked for over HTTP/1.1.
+        if way.connection.protocol.may_be_http2(request.target.scheme()) && request.upgrade.is_none() {
+            match Box::pin(self.send_http2(request, way)).await? {
+                Sent::Response(response) => return Ok(response),
+                Sent::Http1(connected) => made = Some((connected, false)),
+                Sent::Unlikely => {}
+            }
+        }
         let framing = encode::request_framing(&request.body);
         // Policies may have made the request anew: only the exchange knows what came.
         let keyless = way.exchange.is_some_and(|exchange| exchange.version() == Version::Http2);
         let mut fresh = false;
         loop {
-            let (connected, reused) = self.connected(&request.target, way, fresh).await?;
+            let (connected, reused) = match made.take() {
+                Some(made) => made,
+                None => self.connected(&request.target, way, fresh).await?,
+            };
             if let Some(exchange) = way.exchange {
                 exchange.set_upstream_address(SocketAddr::new(connected.peer, way.place.port));
             }
@@ -320,13 +336,18 @@ impl Inner {
         }
         let open = match way.named {
             None => None,
-            Some(named) => match named.admit(way.place, fresh).await? {
-                Admitted::Kept(connected) => return Ok((*connected, true)),
-                Admitted::New(open) => Some(open),
+            Some(named) => loop {
+                match named.admit(way.place, fresh, false).await? {
+                    Admitted::Kept(connected) => return Ok((*connected, true)),
+                    Admitted::New(open) => break Some(open),
+                    Admitted::Shared => {}
+                }
             },
         };
         let generation = way.place.generation();
-        let mut connected = self.connector.connect(target, way.at, way.connection, way.policy).await?;
+        let protocol = UpstreamProtocol::Http1;
+        let mut connected =
+            self.connector.connect(target, way.at, way.connection, protocol, way.policy).await?;
         connected.open = open;
         connected.generation = generation;
         Ok((connected, false))

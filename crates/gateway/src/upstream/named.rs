@@ -78,6 +78,8 @@ struct Members {
 pub(super) enum Admitted {
     /// One that fell idle.
     Kept(Box<Connected>),
+    /// One of the place's HTTP/2 connections has room for a stream again.
+    Shared,
     /// Room for a new one.
     New(Open),
 }
@@ -321,8 +323,13 @@ impl Named {
     }
 
     /// Room for a request, a connection that another one gave back, or room for a new connection. Waits within the
-    /// caps. With `fresh`, a used connection is not taken.
-    pub(super) async fn admit(&self, place: &Rc<Place>, fresh: bool) -> Result<Admitted, Failure> {
+    /// caps. With `fresh`, a used connection is not taken; with `shares`, one of HTTP/2 is good too.
+    pub(super) async fn admit(
+        &self,
+        place: &Rc<Place>,
+        fresh: bool,
+        shares: bool,
+    ) -> Result<Admitted, Failure> {
         let (gate, breaker) = (&self.core.gate, &self.spec.breaker);
         let mut deadline = None;
         loop {
@@ -340,6 +347,9 @@ impl Named {
             timeout_at(deadline, waiting).await.map_err(|_| {
                 self.overloaded(format!("no connection was free within {:?}", self.connection.connect))
             })?;
+            if shares && place.lines.has_room() {
+                return Ok(Admitted::Shared);
+            }
             if let Some(connected) = place.take(|_| !fresh) {
                 return Ok(Admitted::Kept(Box::new(connected)));
             }

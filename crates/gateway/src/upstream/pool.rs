@@ -12,6 +12,7 @@ use polygate_plan::{Connection, UpstreamTls};
 use tokio::time::Instant;
 
 use super::breaker::Gate;
+use super::http2::Lines;
 use super::stream::Connected;
 
 /// Unused connections of all targets together; beyond, they are closed after use.
@@ -38,6 +39,8 @@ pub(super) struct Place {
     generation: Cell<u32>,
     pub(super) port: u16,
     idle: RefCell<Vec<Idle>>,
+    /// Connections of HTTP/2, idle or not.
+    pub(super) lines: Lines,
     total: Rc<Cell<usize>>,
     /// The named upstream whose place it is, which is told of connections that fall idle.
     gate: Option<Rc<Gate>>,
@@ -85,6 +88,7 @@ impl Pool {
             generation: Cell::default(),
             port: target.port(),
             idle: RefCell::default(),
+            lines: Lines::default(),
             total: self.idle.clone(),
             gate,
         }
@@ -98,6 +102,7 @@ impl Pool {
         for place in places {
             if place.scheme == Scheme::Https && renewed.contains(&place.tls) {
                 place.generation.set(place.generation.get().wrapping_add(1));
+                place.lines.retire();
                 while place.close_one() {}
             }
         }
@@ -152,14 +157,16 @@ impl Place {
         let left = !idle.is_empty();
         drop(idle);
         self.total.set(self.total.get() - gone.len());
-        left
+        let lines = self.lines.sweep(now);
+        left || lines
     }
 
-    /// Closes the connection that has waited longest. False when none waits.
+    /// Closes the connection that has waited longest, or one of HTTP/2 without a stream. False when none waits.
     pub(super) fn close_one(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
         if idle.is_empty() {
-            return false;
+            drop(idle);
+            return self.lines.close_one();
         }
         let closed = idle.remove(0);
         drop(idle);
@@ -203,6 +210,14 @@ impl Place {
             if let Some(gate) = &self.gate {
                 gate.call();
             }
+        }
+    }
+
+    /// A stream of a connection has ended: who waits for one, or for a connection, may try.
+    pub(super) fn freed(&self) {
+        self.lines.freed();
+        if let Some(gate) = &self.gate {
+            gate.call();
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Connected {
     pub(super) buffer: ReadBuffer,
     pub(super) deadline: Deadline,
     pub(super) peer: IpAddr,
+    /// Whether HTTP/2 is to be spoken on it.
+    pub(super) http2: bool,
     /// What its place's generation was when it was made.
     pub(super) generation: u32,
     /// That a named upstream counts it as open.
@@ -36,7 +38,7 @@ pub(super) struct Connected {
 impl Connected {
     pub(super) fn new(stream: Stream, peer: IpAddr) -> Self {
         let (buffer, deadline) = Default::default();
-        Self { stream, buffer, deadline, peer, generation: 0, open: None }
+        Self { stream, buffer, deadline, peer, http2: false, generation: 0, open: None }
     }
 
     /// Whether an unused connection is still quiet: neither closed nor speaking out of turn.

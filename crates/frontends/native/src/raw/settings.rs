@@ -248,10 +248,27 @@ pub(crate) struct Connection {
     pub(crate) keep_alive: Option<Duration>,
     /// Unused connections kept per target and worker. Default 64.
     pub(crate) pool: Option<usize>,
+    /// Which HTTP is spoken. Default `http1`.
+    pub(crate) protocol: Option<Protocol>,
+    /// HTTP/2 connections to one target at a time, of one worker; beyond, requests wait for a stream. Default 16.
+    #[schemars(range(min = 1))]
+    pub(crate) http2_connections: Option<usize>,
     /// A file with certificate authorities (PEM) beside the system's, relative to the project's folder.
     pub(crate) ca_file: Option<String>,
     /// How connections to `https` URLs are encrypted.
     pub(crate) tls: Option<UpstreamTls>,
+}
+
+/// Which HTTP is spoken with an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: by ALPN with `https`, by prior knowledge with `http`.
+    Http2,
+    /// With `https` what the server prefers of both, with `http` HTTP/1.1.
+    Auto,
 }
 
 /// What plugins may reach with outbound requests.

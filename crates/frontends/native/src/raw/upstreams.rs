@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::settings::Protocol;
 use super::text::{Address, Duration, Size};
 use super::tls::UpstreamTls;
 
@@ -250,6 +251,11 @@ pub(crate) struct Upstream {
     pub(crate) keep_alive: Option<Duration>,
     /// Unused connections kept per target and worker.
     pub(crate) pool: Option<usize>,
+    /// Which HTTP is spoken.
+    pub(crate) protocol: Option<Protocol>,
+    /// HTTP/2 connections to one target at a time, of one worker.
+    #[schemars(range(min = 1))]
+    pub(crate) http2_connections: Option<usize>,
     /// A file with certificate authorities (PEM) beside the system's, relative to the project's folder.
     pub(crate) ca_file: Option<String>,
     /// How connections to `https` targets are encrypted.

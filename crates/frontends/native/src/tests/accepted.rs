@@ -163,9 +163,12 @@ fn settings_are_read() {
         [connection]
         connect = "250ms"
         pool = 5
+        protocol = "http2"
+        http2-connections = 3
         ca-file = "ca.pem"
         [upstreams.one]
         url = "http://one"
+        protocol = "auto"
         [outbound]
         private = false
         [log]
@@ -213,6 +216,9 @@ fn settings_are_read() {
     assert_eq!((overload.lag, overload.enabled), (Duration::from_millis(20), true));
     assert_eq!(s.connection.connect, Duration::from_millis(250));
     assert_eq!((s.upstreams[0].connection.pool, s.outbound.private), (5, false));
+    let own = &s.upstreams[0].connection;
+    assert_eq!((own.protocol, own.http2_connections), (polygate_plan::UpstreamProtocol::Auto, 3));
+    assert_eq!(s.connection.protocol, polygate_plan::UpstreamProtocol::Http2);
     assert_eq!(s.connection.tls.authorities, [plan.root.join("ca.pem")]);
     assert_eq!(
         (s.log.format, s.log.access.which, s.log.xray_sample),

@@ -1,0 +1,107 @@
+//! The body of a response, read from its stream on demand: what is not pulled holds the server back.
+
+use std::task::{Context, Poll};
+
+use h2::RecvStream;
+use polygate_http1::content_length;
+use polygate_pipeline::{BodyStream, Failure, Frame, Headers, Known, Reason};
+use tokio::time::Instant;
+
+use super::flight::{Flight, failure};
+use crate::http2::fields;
+
+/// A response's body as it comes. Dropped before its end it resets the stream.
+pub(super) struct ResponseBody {
+    /// Until the end.
+    flight: Option<Flight>,
+    stream: RecvStream,
+    /// Bytes still to come, when the head says so.
+    left: Option<u64>,
+    data_over: bool,
+    stalled: Option<Instant>,
+}
+
+/// What a head says of its body's length, which the crate holds the body to.
+pub(super) fn length(headers: &Headers) -> Result<Option<u64>, &'static str> {
+    let mut lengths = headers.all_known(Known::ContentLength).map(content_length);
+    match (lengths.next(), lengths.next()) {
+        (None, _) => Ok(None),
+        (Some(Ok(length)), None) => Ok(Some(length)),
+        _ => Err("Content-Length is malformed or doubled"),
+    }
+}
+
+impl ResponseBody {
+    pub(super) fn new(flight: Flight, stream: RecvStream, left: Option<u64>) -> Self {
+        Self { flight: Some(flight), stream, left, data_over: false, stalled: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
+        let Some(flight) = &mut self.flight else { return Poll::Ready(None) };
+        // The response goes on when the request's body breaks.
+        let _ = flight.poll_upload(cx);
+        while !self.data_over {
+            match self.stream.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => {
+                    // It fails only for more than was taken.
+                    let _ = self.stream.flow_control().release_capacity(data.len());
+                    // The end of a stream may be an empty frame.
+                    if data.is_empty() {
+                        continue;
+                    }
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                    return Poll::Ready(Some(Ok(Frame::Data(data))));
+                }
+                Poll::Ready(Some(Err(error))) => return self.broken(error),
+                Poll::Ready(None) => self.data_over = true,
+                Poll::Pending => return self.wait(cx),
+            }
+        }
+        match self.stream.poll_trailers(cx) {
+            Poll::Ready(Ok(None)) => Poll::Ready(None),
+            Poll::Ready(Ok(Some(fields))) => Poll::Ready(Some(match fields::received_trailers(&fields) {
+                Ok(fields) => Ok(Frame::Trailers(fields)),
+                Err(malformed) => Err(Failure::new(Reason::UpstreamProtocol).detail(malformed.as_str())),
+            })),
+            Poll::Ready(Err(error)) => self.broken(error),
+            Poll::Pending => self.wait(cx),
+        }
+    }
+
+    /// A reset without blame stands behind a whole response whose request was not wanted to its end (RFC 9113 8.1).
+    fn broken(&self, error: h2::Error) -> Poll<Option<Result<Frame, Failure>>> {
+        let blameless = error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+        if blameless && self.left.is_none_or(|left| left == 0) {
+            return Poll::Ready(None);
+        }
+        Poll::Ready(Some(Err(failure(error, "within the body"))))
+    }
+
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
+        let Some(flight) = &mut self.flight else { return Poll::Ready(None) };
+        let since = *self.stalled.get_or_insert_with(Instant::now);
+        let pause = flight.connection.idle_body;
+        if flight.deadline.poll(since + pause, cx).is_pending() {
+            return Poll::Pending;
+        }
+        flight.ticket.line().retire();
+        let detail = format!("nothing of the body for {pause:?}");
+        Poll::Ready(Some(Err(Failure::new(Reason::UpstreamTimeout).detail(detail))))
+    }
+}
+
+impl BodyStream for ResponseBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
+        let polled = self.poll(cx);
+        match &polled {
+            Poll::Ready(None | Some(Err(_))) => self.flight = None,
+            Poll::Ready(Some(Ok(_))) => self.stalled = None,
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.left
+    }
+}

@@ -1,0 +1,75 @@
+//! HTTP/2 towards upstreams (RFC 9113): a few connections to each place, many requests on each.
+//!
+//! [`Lines`] are the connections of one place, a [`Line`](line::Line) is one of them, a [`Flight`] is one request on a
+//! stream. The connection itself is the `h2` crate's; a local task drives it.
+
+mod body;
+mod flight;
+mod head;
+mod line;
+mod lines;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+
+use polygate_pipeline::{Exchange, Failure, Request, Response};
+
+use self::flight::Flight;
+pub(super) use self::lines::Lines;
+use self::lines::Ready;
+use super::retry::is_idempotent;
+use super::stream::Connected;
+use super::{Inner, Way, replay};
+
+/// What became of a request that was to go over HTTP/2.
+pub(super) enum Sent {
+    /// It was answered.
+    Response(Response),
+    /// It was not sent: the server chose HTTP/1.1 on this new connection.
+    Http1(Connected),
+    /// It was not sent: the server chose HTTP/1.1 the last time.
+    Unlikely,
+}
+
+impl Inner {
+    /// Sends a request over HTTP/2. Its body is taken out once there is a connection.
+    pub(super) async fn send_http2(&self, request: &mut Request, way: &Way<'_>) -> Result<Sent, Failure> {
+        let mut again = false;
+        loop {
+            let stream = match self.line(&request.target, way).await? {
+                Ready::Http2(stream) => stream,
+                Ready::Http1(connected) => return Ok(Sent::Http1(*connected)),
+                Ready::Unlikely => return Ok(Sent::Unlikely),
+            };
+            if let Some(exchange) = way.exchange {
+                exchange.set_upstream_address(SocketAddr::new(stream.line().peer, way.place.port));
+            }
+            let (head, length) = head::request(request)?;
+            let body = std::mem::take(&mut request.body);
+            // Only what is in memory can be sent a second time.
+            let replay = if again { None } else { replay(&body) };
+            let reused = stream.is_reused();
+            let interim = way.exchange.and_then(Exchange::interim);
+            let sent = match Flight::begin(stream, head, body, length, way.connection.clone()) {
+                Ok(mut flight) => match flight.head(interim, way.limit, way.quiet).await {
+                    Ok(head) => return flight.response(head).map(Sent::Response),
+                    Err(no) => no,
+                },
+                Err(no) => no,
+            };
+            // What was not processed can be sent again whatever it is (RFC 9113 8.7), and what can be repeated without
+            // harm is when a connection that was used before is lost with it (RFC 9112 9.3.1).
+            let harmless = sent.unprocessed || sent.died && reused && is_idempotent(&request.method);
+            match replay {
+                Some(body) if harmless => {
+                    request.body = body;
+                    again = true;
+                }
+                _ if sent.unprocessed => return Err(sent.failure.retryable()),
+                _ => return Err(sent.failure),
+            }
+        }
+    }
+}

@@ -8,8 +8,8 @@ use crate::{Outcome, conform, root, setup};
 /// Folders with a package.json whose packages tests use.
 const PACKAGES: &[&str] = &["examples/quickstart", "crates/polygate/tests/packages"];
 
-/// The Python that tests run, in a virtual environment, and the package that it needs.
-const PYTHON: (&str, &str) = ("target/test-python", "websockets");
+/// The Python that tests run, in a virtual environment, and the packages that they need.
+const PYTHON: (&str, &[&str]) = ("target/test-python", &["websockets", "grpcio"]);
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -28,8 +28,10 @@ pub(crate) fn run(options: &Options) -> Outcome {
         skipped.push(format!("tests with Pebble: {why}"));
     }
     // Without it, tests try the system's Python, and say what is missing.
-    if let Err(why) = setup::python(PYTHON.0, PYTHON.1) {
-        println!("{}: {why}", PYTHON.1);
+    for package in PYTHON.1 {
+        if let Err(why) = setup::python(PYTHON.0, package) {
+            println!("{package}: {why}");
+        }
     }
     // Tests add a line for each case that they cannot run here.
     let report = root().join("target").join("skipped-tests.txt");

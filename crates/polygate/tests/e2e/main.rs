@@ -8,6 +8,7 @@ mod budgets;
 mod compression;
 mod events;
 mod examples;
+mod grpc;
 mod harness;
 mod http2;
 mod limits;

@@ -114,3 +114,36 @@ fn a_stop_lets_running_streams_finish() {
     assert_eq!(client.join().unwrap(), "finished 2 200");
     assert!(gateway.ended().success(), "{}", gateway.output());
 }
+
+#[test]
+fn requests_of_an_upstream_share_the_connections_it_may_have() {
+    let server = project().file("polygate.toml", "[limits.http2]\nstreams = 2\n").run();
+    let settings = format!(
+        "[upstreams.up]\nurl = {:?}\nprotocol = \"http2\"\nbreaker = {{ connections = 1 }}\n",
+        server.url("")
+    );
+    let handler = serde_json::json!({
+        "export": "urlForwardHandler", "module": "$import(@polygate/runtime)", "options": { "upstream": "up" },
+    });
+    let project = Project::new().file("polygate.toml", &settings);
+    let project = project.route("get", "/{path}", handler, &[], &[]);
+    let gateway = Gateway::start("run", project.root(), &["--workers", "1"]);
+    // How many streams the server allows is known once it has spoken.
+    assert_eq!(gateway.get("/slow").body, "finished");
+    let (replies, upstream) = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..6).map(|_| scope.spawn(|| gateway.get("/slow"))).collect();
+        let upstream = gateway.wait(
+            || {
+                let upstream = gateway.admin("/upstreams")["upstreams"][0].clone();
+                (upstream["running"] == 6).then_some(upstream)
+            },
+            "all requests",
+        );
+        (asked.into_iter().map(|asked| asked.join().unwrap()).collect::<Vec<_>>(), upstream)
+    });
+    assert_eq!(upstream["connections"], 1, "{upstream}");
+    assert!(replies.iter().all(|reply| reply.body == "finished"), "{}", gateway.output());
+    let metrics = server.admin_text("/metrics");
+    assert!(metrics.contains("polygate_http2_connections_accepted_total 1\n"), "{metrics}");
+    assert_eq!(gateway.get("/missing").status, 404);
+}

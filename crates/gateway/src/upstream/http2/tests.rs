@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use polygate_pipeline::{
-    Body, BodyStream, Failure, Frame, Headers, Method, Reason, Request, StatusCode, Target, Upgrade,
+    Body, BodyStream, Failure, Frame, Headers, Interim, Method, Reason, Request, StatusCode, Target, Upgrade,
 };
 use polygate_plan::{Connection, Settings, UpstreamProtocol, UpstreamTls};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -20,7 +20,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::super::Client;
+use super::super::connect::AddressPolicy;
+use super::super::{Client, Way};
+use super::flight::Flight;
+use super::head;
+use super::lines::Ready;
 use crate::tls::testing::{Authority, Folder};
 
 fn run(test: impl Future<Output = ()>) {
@@ -437,9 +441,24 @@ fn interim_responses_come_before_the_final_one() {
     run(async {
         let server = Server::start(10).await;
         let (client, connection) = client();
-        let response =
-            client.send_to(server.request(Method::GET, "/hints"), &Rc::new(connection), None).await;
-        assert_eq!(response.unwrap().status, StatusCode::NO_CONTENT);
+        let (connection, request) = (Rc::new(connection), server.request(Method::GET, "/hints"));
+        let place = client.0.pool.place(&request.target, &connection);
+        let way = Way::new(&place, &connection, AddressPolicy::ALL, None);
+        let Ok(Ready::Http2(ticket)) = client.0.line(&request.target, &way).await else {
+            panic!("no stream")
+        };
+        let (head, length) = head::request(&request).unwrap();
+        let flight = Flight::begin(ticket, head, Body::empty(), length, connection.clone());
+        let mut flight = flight.map_err(|no| no.failure).unwrap();
+        let interim = Interim::default();
+        interim.begin(5);
+        let head = flight.head(Some(&interim), None, connection.response).await;
+        assert_eq!(head.map_err(|no| no.failure).unwrap().status(), StatusCode::NO_CONTENT);
+        for _ in 0..2 {
+            let (status, fields) = interim.take().unwrap();
+            assert_eq!((status, fields.get("link")), (StatusCode::EARLY_HINTS, Some(&b"</a>"[..])));
+        }
+        assert!(interim.take().is_none());
     });
 }
 

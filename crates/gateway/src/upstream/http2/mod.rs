@@ -5,6 +5,7 @@
 
 mod body;
 mod flight;
+mod goodbye;
 mod head;
 mod line;
 mod lines;
@@ -23,6 +24,10 @@ use super::retry::is_idempotent;
 use super::stream::Connected;
 use super::{Inner, Way, replay};
 
+/// Connections that may say goodbye to one request before it is given up. A server that leaves after so many requests,
+/// as nginx does, says it to all at once that wait on the connection, and their next one may be as far.
+const MAX_GOODBYES: usize = 10;
+
 /// What became of a request that was to go over HTTP/2.
 pub(super) enum Sent {
     /// It was answered.
@@ -36,7 +41,7 @@ pub(super) enum Sent {
 impl Inner {
     /// Sends a request over HTTP/2. Its body is taken out once there is a connection.
     pub(super) async fn send_http2(&self, request: &mut Request, way: &Way<'_>) -> Result<Sent, Failure> {
-        let mut again = false;
+        let (mut again, mut goodbyes) = (false, 0);
         loop {
             let stream = match self.line(&request.target, way).await? {
                 Ready::Http2(stream) => stream,
@@ -49,7 +54,7 @@ impl Inner {
             let (head, length) = head::request(request)?;
             let body = std::mem::take(&mut request.body);
             // Only what is in memory can be sent a second time.
-            let replay = if again { None } else { replay(&body) };
+            let replay = replay(&body);
             let reused = stream.is_reused();
             let interim = way.exchange.and_then(Exchange::interim);
             let sent = match Flight::begin(stream, head, body, length, way.connection.clone()) {
@@ -60,12 +65,15 @@ impl Inner {
                 Err(no) => no,
             };
             // What was not processed can be sent again whatever it is (RFC 9113 8.7), and what can be repeated without
-            // harm is when a connection that was used before is lost with it (RFC 9112 9.3.1).
-            let harmless = sent.unprocessed || sent.died && reused && is_idempotent(&request.method);
+            // harm is when the server leaves, or a connection that was used before is lost with it (RFC 9112 9.3.1).
+            let lost = sent.gone || sent.died && reused;
+            let harmless = sent.unprocessed || lost && is_idempotent(&request.method);
+            let may = harmless && if sent.gone { goodbyes < MAX_GOODBYES } else { !again };
             match replay {
-                Some(body) if harmless => {
+                Some(body) if may => {
                     request.body = body;
-                    again = true;
+                    goodbyes += usize::from(sent.gone);
+                    again |= !sent.gone;
                 }
                 _ if sent.unprocessed => return Err(sent.failure.retryable()),
                 _ => return Err(sent.failure),

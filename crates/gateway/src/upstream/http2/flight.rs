@@ -43,7 +43,7 @@ pub(super) struct NoHead {
     pub(super) died: bool,
     /// The server says, or it is certain, that nothing was made of the request.
     pub(super) unprocessed: bool,
-    /// The server has said that it leaves, so that another connection may be better: perhaps nothing was made of it.
+    /// That is because the connection takes no more requests, which another one may.
     pub(super) gone: bool,
 }
 
@@ -53,9 +53,11 @@ impl NoHead {
     }
 
     fn of(error: h2::Error) -> Box<Self> {
+        // Streams beyond the last one that a GOAWAY names end so, of which nothing was made (RFC 9113 6.8). Those before it
+        // end with the connection.
         let gone = error.is_go_away() && error.is_remote();
-        let unprocessed = error.is_reset() && error.is_remote() && is(&error, h2::Reason::REFUSED_STREAM);
-        let died = error.is_io();
+        let refused = error.is_reset() && error.is_remote() && is(&error, h2::Reason::REFUSED_STREAM);
+        let (died, unprocessed) = (error.is_io(), gone || refused);
         Box::new(Self { failure: failure(error, "before its response"), died, unprocessed, gone })
     }
 }
@@ -76,7 +78,9 @@ impl Flight {
         let (response, stream) = ticket.sender().send_request(head, ends).map_err(|error| {
             ticket.line().retire();
             let mut no = NoHead::of(error);
-            (no.unprocessed, no.gone) = (true, true);
+            no.unprocessed = true;
+            // A head that cannot be sent is so on the next connection as well.
+            no.gone |= no.died;
             no
         })?;
         let upload = (!ends).then(|| Outgoing::new(body, length));
@@ -123,7 +127,7 @@ impl Flight {
     ) -> Poll<Result<http::Response<RecvStream>, Box<NoHead>>> {
         self.poll_upload(cx).map_err(NoHead::new)?;
         while let Poll::Ready(Some(result)) = self.response.poll_informational(cx) {
-            let (parts, ()) = result.map_err(|error| self.no_head(error))?.into_parts();
+            let (parts, ()) = result.map_err(NoHead::of)?.into_parts();
             self.interim += 1;
             // RFC 9113 8.6: HTTP/2 has no 101.
             if parts.status == StatusCode::SWITCHING_PROTOCOLS || self.interim > MAX_INTERIM {
@@ -138,17 +142,7 @@ impl Flight {
                 interim.push(parts.status, fields);
             }
         }
-        match Pin::new(&mut self.response).poll(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(self.no_head(error))),
-            other => other.map_err(NoHead::of),
-        }
-    }
-
-    fn no_head(&self, error: h2::Error) -> Box<NoHead> {
-        let mut no = NoHead::of(error);
-        let id = self.response.stream_id().as_u32();
-        no.unprocessed |= no.gone && self.ticket.line().goodbye.leaves_out(id);
-        no
+        Pin::new(&mut self.response).poll(cx).map_err(NoHead::of)
     }
 
     /// Sends on. Fails when the body itself failed; a stream that takes no more may still bring an answer.

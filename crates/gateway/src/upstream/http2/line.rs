@@ -17,7 +17,6 @@ use tokio::time::{Instant, timeout};
 use super::super::breaker::Open;
 use super::super::pool::Place;
 use super::super::stream::{Connected, Stream};
-use super::goodbye::{Goodbye, Watched};
 
 /// Streams that we open on one connection at most, whatever the server lets us.
 pub(super) const MAX_STREAMS: usize = 100;
@@ -47,7 +46,6 @@ pub(in crate::upstream) struct Line {
     idle_since: Cell<Instant>,
     /// No further request is put on it.
     retired: Cell<bool>,
-    pub(super) goodbye: Goodbye,
     place: Weak<Place>,
     /// Told when the line is dropped.
     dropped: Rc<Notify>,
@@ -73,9 +71,7 @@ impl Line {
         keep_alive: Duration,
     ) -> Result<Rc<Self>, Failure> {
         let Connected { stream, peer, generation, open, .. } = connected;
-        let goodbye = Goodbye::new();
-        let stream = Watched::new(stream, goodbye.clone());
-        let handshake = builder().handshake::<Watched<Stream>, Bytes>(stream).await;
+        let handshake = builder().handshake::<Stream, Bytes>(stream).await;
         let (sender, connection) = handshake.map_err(|error| {
             let failure = Failure::new(Reason::UpstreamClosed).detail("closed as it was made");
             failure.source(error).retryable()
@@ -89,7 +85,6 @@ impl Line {
             used: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
             retired: Cell::new(false),
-            goodbye,
             place: Rc::downgrade(place),
             dropped: Rc::default(),
             _open: open,
@@ -191,7 +186,7 @@ fn is_open(sender: &mut SendRequest<Bytes>) -> bool {
 }
 
 /// Drives a connection to its end.
-async fn drive(connection: Connection<Watched<Stream>, Bytes>, line: Weak<Line>, dropped: Rc<Notify>) {
+async fn drive(connection: Connection<Stream, Bytes>, line: Weak<Line>, dropped: Rc<Notify>) {
     let mut connection = pin!(connection);
     let end = tokio::select! {
         end = &mut connection => end,

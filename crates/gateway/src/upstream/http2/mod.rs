@@ -5,7 +5,6 @@
 
 mod body;
 mod flight;
-mod goodbye;
 mod head;
 mod line;
 mod lines;
@@ -65,9 +64,8 @@ impl Inner {
                 Err(no) => no,
             };
             // What was not processed can be sent again whatever it is (RFC 9113 8.7), and what can be repeated without
-            // harm is when the server leaves, or a connection that was used before is lost with it (RFC 9112 9.3.1).
-            let lost = sent.gone || sent.died && reused;
-            let harmless = sent.unprocessed || lost && is_idempotent(&request.method);
+            // harm is when a connection that was used before is lost with it (RFC 9112 9.3.1).
+            let harmless = sent.unprocessed || sent.died && reused && is_idempotent(&request.method);
             let may = harmless && if sent.gone { goodbyes < MAX_GOODBYES } else { !again };
             match replay {
                 Some(body) if may => {

@@ -373,6 +373,32 @@ fn a_goodbye_that_leaves_a_request_out_moves_it() {
 }
 
 #[test]
+fn a_request_that_was_looked_at_before_a_goodbye_is_not_repeated() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, connection) = client();
+        let connection = Rc::new(connection);
+        let mut post = request(address, Method::POST, "/");
+        post.body = Body::full("hello");
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+            let mut got = Vec::new();
+            while !got.windows(5).any(|part| part == b"hello") {
+                stream.read_buf(&mut got).await.unwrap();
+            }
+            // GOAWAY: the last stream that was looked at is this one, and yet the connection is closed.
+            stream.write_all(&frame(7, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0])).await.unwrap();
+        };
+        let (reason, ()) = tokio::join!(reason(&client, &connection, post), server);
+        assert_eq!(reason, Reason::UpstreamClosed);
+        let more = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+        assert!(more.is_err(), "no further connection");
+    });
+}
+
+#[test]
 fn a_server_that_says_goodbye_gets_nothing_more() {
     run(async {
         let server = Server::start(10).await;

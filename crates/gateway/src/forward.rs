@@ -1,5 +1,6 @@
 //! The forward handler: sends the request to its upstream and gives back the response.
 
+use std::future::ready;
 use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
@@ -132,28 +133,34 @@ impl Forwarder {
         url
     }
 
-    async fn send(&self, mut request: Request, exchange: &Exchange) -> Result<Response, Failure> {
+    /// Sends the request on. Each way is a future of its own, which is put on the heap: none has to hold the room that
+    /// another one needs.
+    fn send<'a>(
+        &'a self,
+        mut request: Request,
+        exchange: &'a Exchange,
+    ) -> LocalBoxFuture<'a, Result<Response, Failure>> {
         request.headers.remove_known(Known::Host);
         if request.upgrade.is_some() && request.headers.known(Known::Upgrade).is_none() {
             // A policy took the field away, and the wish with it.
             request.upgrade = None;
         }
         if self.follow_redirects {
-            return self.send_and_follow(request, exchange).await;
+            return Box::pin(self.send_and_follow(request, exchange));
         }
-        match &self.to {
-            Destination::Named(named) => named.send(&mut request, self.search, exchange).await,
-            Destination::Fixed(_, authority, along) => {
-                request.target = self.target(&request, exchange)?;
-                exchange.set_upstream(authority.clone());
-                self.client.send_along(request, along, exchange).await
-            }
-            _ => {
-                request.target = self.target(&request, exchange)?;
-                exchange.set_upstream(request.target.authority());
-                self.client.send_to(request, &self.connection, Some(exchange)).await
-            }
+        if let Destination::Named(named) = &self.to {
+            return Box::pin(async move { named.send(&mut request, self.search, exchange).await });
         }
+        request.target = match self.target(&request, exchange) {
+            Ok(target) => target,
+            Err(failure) => return Box::pin(ready(Err(failure))),
+        };
+        if let Destination::Fixed(_, authority, along) = &self.to {
+            exchange.set_upstream(authority.clone());
+            return Box::pin(self.client.send_along(request, along, exchange));
+        }
+        exchange.set_upstream(request.target.authority());
+        Box::pin(self.client.send_to(request, &self.connection, Some(exchange)))
     }
 
     async fn send_and_follow(&self, mut request: Request, exchange: &Exchange) -> Result<Response, Failure> {
@@ -204,7 +211,7 @@ impl Layer for Forwarder {
         exchange: &'a Exchange,
         _next: Next<'a>,
     ) -> LocalBoxFuture<'a, Result<Response, Failure>> {
-        Box::pin(self.send(request, exchange))
+        self.send(request, exchange)
     }
 }
 

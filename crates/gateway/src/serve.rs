@@ -5,11 +5,10 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use polygate_pipeline::{
     Body, Client, Exchange, ExchangeParts, Failure, Interim, Known, Method, Reason, Request, RequestId,
-    Response, StatusCode, Target, Trace, Upgrade, Version,
+    Response, StatusCode, Target, Trace, Upgrade, Version, clock,
 };
 use polygate_plan::{CanonicalPath, PathSeen, Settings, canonical};
 
@@ -124,8 +123,7 @@ impl Server {
         self.0.xray_turn.set(if turn + 1 >= sample { 0 } else { turn + 1 });
         let exchange = Exchange::new(ExchangeParts {
             id: head.id,
-            started: Instant::now(),
-            started_at: SystemTime::now(),
+            started: clock::now(),
             client,
             method: head.method,
             target: head.target,

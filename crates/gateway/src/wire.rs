@@ -77,6 +77,11 @@ pub(crate) fn take_whole(buffer: &mut BytesMut, length: usize) -> Bytes {
     bytes
 }
 
+/// Now, for deadlines on the hot path.
+pub(crate) fn now() -> Instant {
+    Instant::from_std(polygate_pipeline::clock::now())
+}
+
 /// A timer that is made once a connection and moved lazily: a deadline that moves later, as they do with each
 /// request, costs nothing until the old one fires.
 #[derive(Default)]
@@ -93,7 +98,7 @@ impl Deadline {
         }
         loop {
             ready!(sleep.as_mut().poll(cx));
-            if sleep.deadline() >= at || Instant::now() >= at {
+            if sleep.deadline() >= at || now() >= at {
                 return Poll::Ready(());
             }
             sleep.as_mut().reset(at);
@@ -117,14 +122,14 @@ impl Pace {
     /// It is waited for. Gives when it counts as given up: after a pause, or because it has come too slowly as a whole.
     /// `moved` bytes came so far.
     pub(crate) fn wait(&mut self, pause: Duration, moved: u64) -> Instant {
-        let since = *self.since.get_or_insert_with(Instant::now);
+        let since = *self.since.get_or_insert_with(now);
         since + patience(pause, moved, self.waited)
     }
 
     /// Something came, or went.
     pub(crate) fn moved(&mut self) {
         if let Some(since) = self.since.take() {
-            self.waited += since.elapsed();
+            self.waited += now() - since;
         }
     }
 }
@@ -234,7 +239,7 @@ impl Transfer {
         self.unflushed = polled.is_pending();
         self.stalled = match (polled.is_pending(), self.stalled) {
             (true, Some(since)) if self.written == written => Some(since),
-            (true, _) => Some(Instant::now()),
+            (true, _) => Some(now()),
             (false, _) => None,
         };
         polled

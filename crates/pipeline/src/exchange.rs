@@ -14,7 +14,9 @@ use serde::Serialize;
 use smallvec::SmallVec;
 
 use crate::xray::Xray;
-use crate::{Failure, Interim, LogLevel, LogLine, Reason, Services, StepRecord, Target, Tls, Trace, Version};
+use crate::{
+    Failure, Interim, LogLevel, LogLine, Reason, Services, StepRecord, Target, Tls, Trace, Version, clock,
+};
 
 /// A world's own state of an exchange: one world is usual.
 type Extension = (TypeId, Rc<dyn Any>);
@@ -168,8 +170,6 @@ pub struct ExchangeParts {
     pub id: RequestId,
     /// When the head was complete.
     pub started: Instant,
-    /// The same on the wall clock.
-    pub started_at: SystemTime,
     /// Who sent it.
     pub client: Client,
     /// The method as received.
@@ -223,9 +223,14 @@ impl Exchange {
         self.0.parts.started
     }
 
-    /// The same on the wall clock.
+    /// The time since then.
+    pub fn elapsed(&self) -> Duration {
+        clock::now().saturating_duration_since(self.started())
+    }
+
+    /// When that was on the wall clock.
     pub fn started_at(&self) -> SystemTime {
-        self.0.parts.started_at
+        clock::wall(self.0.parts.started)
     }
 
     /// Who sent it.
@@ -425,7 +430,7 @@ impl Exchange {
 
     /// Time since the clock was last read here.
     pub(crate) fn lap(&self) -> Duration {
-        let now = Instant::now();
+        let now = clock::now();
         now.saturating_duration_since(self.0.clock.replace(now))
     }
 
@@ -435,7 +440,7 @@ impl Exchange {
     }
 
     pub(crate) fn since_lap(&self) -> Duration {
-        self.0.clock.get().elapsed()
+        clock::now().saturating_duration_since(self.0.clock.get())
     }
 }
 

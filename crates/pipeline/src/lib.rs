@@ -9,6 +9,7 @@
 
 mod body;
 mod budget;
+pub mod clock;
 mod diagnostic;
 mod exchange;
 mod failure;

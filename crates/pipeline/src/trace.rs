@@ -217,7 +217,7 @@ impl Call {
                 Caller::Policy(_) => 0,
             };
             let target = &request.target;
-            let begun = exchange.started().elapsed();
+            let begun = exchange.elapsed();
             calls.push(CallRecord {
                 span,
                 parent,
@@ -245,7 +245,7 @@ impl Call {
     fn settle(&self, result: Option<&Result<Response, Failure>>) {
         let (Some(trace), Some(index)) = (self.exchange.trace(), self.index) else { return };
         if let Some(record) = trace.calls.borrow_mut().get_mut(index) {
-            record.ended = self.exchange.started().elapsed();
+            record.ended = self.exchange.elapsed();
             match result {
                 Some(Ok(response)) => record.status = Some(response.status.as_u16()),
                 Some(Err(failure)) => record.failure = Some(failure.reason()),

@@ -55,6 +55,10 @@ where
         value: Value<'js>,
         finish: C,
     ) -> Self {
+        // What most calls give, and no promise.
+        if fetch::is_message(&value) {
+            return Self::Done(finished(ctx, value, finish));
+        }
         let value = match awaited(ctx, value) {
             Ok(value) => value,
             Err(error) => {
@@ -77,9 +81,10 @@ where
     }
 }
 
-/// What `await` would wait for: a promise for an object that has a `then`, anything else as it is.
+/// What `await` would wait for: a promise for an object that has a `then`, anything else as it is. (It is not asked about
+/// messages: a `then` that a script adds to one makes no difference.)
 fn awaited<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> JsResult<Value<'js>> {
-    let Some(object) = as_object(&value).filter(|_| !fetch::is_message(&value)) else { return Ok(value) };
+    let Some(object) = as_object(&value) else { return Ok(value) };
     if value.is_promise() || !object.get::<_, Value<'js>>("then")?.is_function() {
         return Ok(value);
     }

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use polygate_pipeline::clock::now;
 use rustix::time::{ClockId, clock_gettime};
 
 /// How long the job queue may go on once the CPU time is spent and scripts are being stopped.
@@ -34,14 +35,14 @@ impl RunClock {
             start: Cell::new(None),
             deadline: Cell::new(None),
             limit: Cell::new(Duration::ZERO),
-            mark: Cell::new((Instant::now(), thread_cpu())),
+            mark: Cell::new((now(), thread_cpu())),
             spent: Cell::new(None),
         }
     }
 
     /// Begins a run of at most `limit`.
     pub(crate) fn start(&self, limit: Duration) {
-        let now = Instant::now();
+        let now = now();
         if now.saturating_duration_since(self.mark.get().0) > MARK_AGE {
             self.mark.set((now, thread_cpu()));
         }
@@ -55,7 +56,7 @@ impl RunClock {
     pub(crate) fn stop(&self) -> Duration {
         let Some(start) = self.start.take() else { return Duration::ZERO };
         self.deadline.set(None);
-        let now = Instant::now();
+        let now = now();
         let wall = now.saturating_duration_since(start);
         if wall <= MARK_AGE {
             return wall;
@@ -71,7 +72,7 @@ impl RunClock {
             return true;
         }
         let (Some(start), Some(deadline)) = (self.start.get(), self.deadline.get()) else { return false };
-        let now = Instant::now();
+        let now = now();
         if now < deadline {
             return false;
         }

@@ -40,4 +40,4 @@ pub use native::{NativeCall, NativeFunction, NativeText, NativeValue, set_native
 pub use rquickjs;
 pub use scope::CallScope;
 pub use throw::{OpError, throw_dom};
-pub use vm::{Arguments, Finish, LoadedModule, MAX_ARGS, Vm, VmOptions};
+pub use vm::{Arguments, FEW_ARGS, Finish, LoadedModule, MAX_ARGS, Vm, VmOptions};

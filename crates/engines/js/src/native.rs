@@ -53,6 +53,12 @@ pub fn set_native<'js, F: NativeFunction>(ctx: &Ctx<'js>, object: &Object<'js>) 
     object.set(name.to_str().map_err(|_| Error::Unknown)?, value)
 }
 
+/// Whether jobs wait to be run: cheaper than to try to run one.
+pub(crate) fn has_jobs(ctx: &Ctx<'_>) -> bool {
+    // SAFETY: the context is live, and its runtime with it; nothing runs.
+    unsafe { qjs::JS_IsJobPending(qjs::JS_GetRuntime(ctx.as_raw().as_ptr())) }
+}
+
 unsafe extern "C" fn raw<F: NativeFunction>(
     ctx: *mut qjs::JSContext,
     this: qjs::JSValue,

@@ -190,6 +190,8 @@ fn pending_results_wake_the_caller() {
 
 #[test]
 fn arguments_reach_the_function() {
+    use crate::{FEW_ARGS, MAX_ARGS};
+
     local(async {
         let bench = bench("export const f = (a: string, b: number) => a + b").await;
         let function = bench.function("f");
@@ -198,10 +200,20 @@ fn arguments_reach_the_function() {
             args.push(7)
         };
         assert_eq!(bench.vm.call(&scope(50), &function, args, text).await.unwrap(), "\"x7\"");
-        let more = |_: &Ctx<'_>, args: &mut crate::Arguments<'_>| {
-            (0..=crate::MAX_ARGS).try_for_each(|i| args.push(i))
-        };
-        assert!(bench.vm.call(&scope(50), &function, more, text).await.is_err());
+        for (many, count, fits) in [
+            (false, FEW_ARGS, true),
+            (false, FEW_ARGS + 1, false),
+            (true, MAX_ARGS, true),
+            (true, MAX_ARGS + 1, false),
+        ] {
+            let more = move |_: &Ctx<'_>, args: &mut crate::Arguments<'_>| {
+                if many {
+                    args.expect_many();
+                }
+                (0..count).try_for_each(|i| args.push(i))
+            };
+            assert_eq!(bench.vm.call(&scope(50), &function, more, text).await.is_ok(), fits, "{count}");
+        }
     });
 }
 

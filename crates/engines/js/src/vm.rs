@@ -15,11 +15,15 @@ use crate::error::{CallError, Death};
 use crate::handle::{Rejection, State, UserData, VmHandle};
 use crate::kept::Kept;
 use crate::loader::{GraphLoader, GraphResolver};
+use crate::native::has_jobs;
 use crate::scope::CallScope;
 use crate::sys::{Counting, Memory};
 use crate::{harden, trace, web};
 
-/// Most arguments that [`Vm::call`] passes: as many as QuickJS is given without an allocation.
+/// Arguments that [`Vm::call`] passes without an allocation.
+pub const FEW_ARGS: usize = 4;
+
+/// Most arguments that [`Vm::call`] passes.
 pub const MAX_ARGS: usize = 5;
 
 /// Most unhandled rejections that are remembered within one run.
@@ -87,13 +91,26 @@ impl Drop for VmInner {
 pub struct Arguments<'js> {
     args: Args<'js>,
     count: usize,
+    most: usize,
 }
 
 impl<'js> Arguments<'js> {
-    /// Adds an argument. At most [`MAX_ARGS`].
+    fn new(ctx: &Ctx<'js>) -> Self {
+        Self { args: Args::new(ctx.clone(), FEW_ARGS), count: 0, most: FEW_ARGS }
+    }
+
+    /// Makes room for [`MAX_ARGS`] arguments instead of [`FEW_ARGS`]. To be called before the first one is added.
+    pub fn expect_many(&mut self) {
+        if self.count == 0 {
+            self.args = Args::new(self.args.ctx().clone(), MAX_ARGS);
+            self.most = MAX_ARGS;
+        }
+    }
+
+    /// Adds an argument. At most [`FEW_ARGS`], unless [more are expected](Self::expect_many).
     pub fn push(&mut self, value: impl IntoJs<'js>) -> JsResult<()> {
-        if self.count == MAX_ARGS {
-            return Err(rquickjs::Error::TooManyArgs { expected: MAX_ARGS, given: MAX_ARGS + 1 });
+        if self.count == self.most {
+            return Err(rquickjs::Error::TooManyArgs { expected: self.most, given: self.most + 1 });
         }
         self.args.push_arg(value)?;
         self.count += 1;
@@ -170,7 +187,7 @@ impl Vm {
             scope,
             |ctx| {
                 let function = function.function(ctx).ok_or(rquickjs::Error::UnrelatedRuntime)?;
-                let mut arguments = Arguments { args: Args::new(ctx.clone(), MAX_ARGS), count: 0 };
+                let mut arguments = Arguments::new(ctx);
                 args(ctx, &mut arguments)?;
                 arguments.args.apply(&function)
             },
@@ -381,7 +398,7 @@ impl LoadedModule {
 /// Empties the job queue, unless the run was stopped and its jobs beget jobs.
 pub(crate) fn pump(ctx: &Ctx<'_>, state: &State) {
     let mut jobs = 0u32;
-    while ctx.execute_pending_job() {
+    while has_jobs(ctx) && ctx.execute_pending_job() {
         jobs = jobs.wrapping_add(1);
         if jobs.is_multiple_of(JOBS_PER_LOOK)
             && (state.memory.is_reached() || (state.clock.is_spent() && state.clock.is_out_of_grace()))

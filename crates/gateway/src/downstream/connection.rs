@@ -22,7 +22,7 @@ use super::stop::Open;
 use super::transport::Transport;
 use super::{Common, http2};
 use crate::service::{End, Finish, Refusal, Service};
-use crate::wire::{Deadline, Transfer, take_whole};
+use crate::wire::{Deadline, Transfer, now, take_whole};
 
 /// How long unread bytes of a request are waited for, so that the connection can be kept, or closed without the
 /// client losing the response to a reset.
@@ -153,7 +153,7 @@ impl<S: Service> Connection<S> {
                     (false, true, false) => (&mut idle_since, common.timeouts.head),
                     (false, false, false) => (&mut idle_since, common.timeouts.idle),
                 };
-                let since = *since.get_or_insert_with(Instant::now);
+                let since = *since.get_or_insert_with(now);
                 open.set_idle((!begun).then_some(since));
                 if !begun && !state.is_resting() && pause > REST_AFTER {
                     ready!(deadline.poll(since + REST_AFTER, cx));

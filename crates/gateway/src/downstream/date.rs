@@ -1,9 +1,10 @@
 //! The `Date` field (RFC 9110 6.6.1), made once a second for all connections of a worker.
 
 use std::cell::{Cell, RefCell};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use http::HeaderValue;
+use polygate_pipeline::clock;
 
 /// The date of the last second that was asked for.
 pub(super) struct DateCache {
@@ -23,7 +24,7 @@ impl DateCache {
     /// Now, in IMF-fixdate form.
     pub(super) fn now(&self) -> [u8; 29] {
         // A clock before 1970 shows 1970.
-        let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let second = clock::wall(clock::now()).duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if second != self.second.get() {
             self.second.set(second);
             self.text.set(imf_fixdate(second));

@@ -61,7 +61,7 @@ impl Track {
         }
         let inner = &self.server.0;
         let reason = exchange.reason();
-        let duration = exchange.started().elapsed();
+        let duration = exchange.elapsed();
         let label = self.route.map(|route| &self.live.routes[route].info.label);
         inner.metrics.with(|metrics| metrics.running = metrics.running.saturating_sub(1));
         inner.running.set(inner.running.get().saturating_sub(1));

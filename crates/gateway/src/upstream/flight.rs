@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::pool::Place;
 use super::stream::{Connected, is_alert};
 use super::wish::Wish;
-use crate::wire::{Broken, Transfer, take_whole};
+use crate::wire::{Broken, Transfer, now, take_whole};
 
 /// Interim responses that may come before the final one. A server that is busy for long sends one now and then; how
 /// many of them a client is sent is a setting.
@@ -74,7 +74,7 @@ impl Flight {
         limit: Option<Duration>,
         quiet: Duration,
     ) -> Result<ResponseHead, NoHead> {
-        let mut until = limit.map(|limit| Instant::now() + limit);
+        let mut until = limit.map(|limit| now() + limit);
         let mut written = 0;
         let result = poll_fn(|cx| {
             if let Poll::Ready(result) = self.poll_head(method, interim, cx) {
@@ -82,7 +82,7 @@ impl Flight {
             }
             if limit.is_none() && (until.is_none() || written != self.transfer.written()) {
                 written = self.transfer.written();
-                until = Some(Instant::now() + quiet);
+                until = Some(now() + quiet);
             }
             match until {
                 Some(at) if self.connected.deadline.poll(at, cx).is_ready() => {
@@ -289,7 +289,7 @@ impl ResponseBody {
                     return failed(Reason::UpstreamClosed, format!("within the body: {error}"));
                 }
                 Poll::Pending => {
-                    let since = *self.stalled.get_or_insert_with(Instant::now);
+                    let since = *self.stalled.get_or_insert_with(now);
                     let pause = flight.connection.idle_body;
                     if deadline.poll(since + pause, cx).is_ready() {
                         return failed(Reason::UpstreamTimeout, format!("nothing of the body for {pause:?}"));

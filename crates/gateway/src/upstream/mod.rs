@@ -331,9 +331,20 @@ impl Inner {
         fresh: bool,
     ) -> Result<(Connected, bool), Failure> {
         let kept = if fresh { None } else { way.place.take(|ip| way.policy.admits(ip)) };
-        if let Some(connected) = kept {
-            return Ok((connected, true));
+        match kept {
+            Some(connected) => Ok((connected, true)),
+            // On the heap: of all requests but the first few, none has to hold the room for it.
+            None => Box::pin(self.connect(target, way, fresh)).await,
         }
+    }
+
+    /// A connection when there was none to use again; by now another exchange may have left one.
+    async fn connect(
+        &self,
+        target: &Target,
+        way: &Way<'_>,
+        fresh: bool,
+    ) -> Result<(Connected, bool), Failure> {
         let open = match way.named {
             None => None,
             Some(named) => loop {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::breaker::Gate;
 use super::http2::Lines;
 use super::stream::Connected;
+use crate::wire::now;
 
 /// Unused connections of all targets together; beyond, they are closed after use.
 pub(super) const MAX_IDLE: usize = 1024;
@@ -189,7 +190,7 @@ impl Place {
                 continue;
             }
             // The time is looked at only when it may matter: a dead connection mostly shows itself.
-            if idle.connected.is_quiet() && idle.expires > Instant::now() {
+            if idle.connected.is_quiet() && idle.expires > now() {
                 return Some(idle.connected);
             }
         }
@@ -205,7 +206,7 @@ impl Place {
         if all.len() < room && self.total.get() < MAX_IDLE && !keep_alive.is_zero() {
             connected.buffer.shrink();
             self.total.set(self.total.get() + 1);
-            all.push(Idle { connected, expires: Instant::now() + keep_alive });
+            all.push(Idle { connected, expires: now() + keep_alive });
             drop(all);
             if let Some(gate) = &self.gate {
                 gate.call();

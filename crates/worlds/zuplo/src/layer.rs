@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 use polygate_engine_js::rquickjs::{Ctx, Error, Result as JsResult, Value};
 use polygate_engine_js::web::fetch::{self, Limits};
-use polygate_engine_js::{Arguments, CallError, CallScope, Kept};
+use polygate_engine_js::{Arguments, CallError, CallScope, FEW_ARGS, Kept};
 use polygate_pipeline::{Exchange, Failure, Layer, Next, Reason, Request, Response, Role};
 
 use crate::binding::Facts;
@@ -363,6 +363,9 @@ impl<'a> Calls<'a> {
                 Shown::Head(head) => self.session.present(ctx, &self.live, self.exchange, head)?,
                 Shown::PassedOn | Shown::AsItIs => self.session.made(ctx)?,
             };
+            if bound.is_some_and(|bound| 3 + bound.count() > FEW_ARGS) {
+                args.expect_many();
+            }
             if passed_on {
                 fetch::forget_body(request.as_value());
             }

@@ -54,6 +54,11 @@ impl Bound {
         &self.run
     }
 
+    /// How many last arguments there are: two at most.
+    pub(crate) fn count(&self) -> usize {
+        self.more.len()
+    }
+
     /// Adds the last arguments.
     pub(crate) fn push<'js>(&self, ctx: &Ctx<'js>, args: &mut Arguments<'js>) -> JsResult<()> {
         for value in &*self.more {

@@ -91,7 +91,7 @@ fn why(scope: &CallScope, facts: &Facts) -> Abandoned {
     let steps = exchange.steps();
     let others = steps.iter().enumerate().filter(|(index, _)| *index != facts.step);
     let others: Duration = others.map(|(_, record)| record.duration).sum();
-    if exchange.started().elapsed().saturating_sub(others) >= facts.wall {
+    if exchange.elapsed().saturating_sub(others) >= facts.wall {
         Abandoned::TimedOut
     } else {
         Abandoned::ClientGone

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
 use polygate_pipeline::{
@@ -230,7 +230,6 @@ impl Gate {
         let exchange = Exchange::new(ExchangeParts {
             id: RequestId::from_random(7),
             started: Instant::now(),
-            started_at: SystemTime::now(),
             client: Client { ip: address.ip(), peer: address, local: address, tls: None },
             method: request.method.clone(),
             target: request.target.clone(),

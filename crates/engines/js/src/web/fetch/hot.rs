@@ -95,11 +95,8 @@ fn set<'js>(call: NativeCall<'_, 'js>) -> Result<NativeValue<'js>> {
 }
 
 fn headers_of<'js>(call: NativeCall<'_, 'js>) -> Result<NativeValue<'js>> {
-    let this = call.this::<Message<'js>>()?;
-    if let Some(made) = &*this.borrow().made_headers() {
-        return Ok(NativeValue::of(made));
-    }
-    message::headers(call.ctx().clone(), This(this.clone())).map(|value| NativeValue::of(&value))
+    let this = call.this::<Message<'js>>()?.borrow();
+    Ok(NativeValue::of(&*this.headers(call.ctx())?))
 }
 
 fn method<'js>(call: NativeCall<'_, 'js>) -> Result<NativeValue<'js>> {

@@ -7,7 +7,9 @@ use http::{Method, StatusCode};
 use polygate_pipeline::{Body, Request, Response, Target, Upgrade, Version};
 use rquickjs::class::{JsClass, Readable, Trace, Tracer};
 use rquickjs::function::{Constructor, This};
-use rquickjs::{Class, Ctx, Exception, Function, JsLifetime, Object, Result, String as JsString, Value};
+use rquickjs::{
+    Class, Ctx, Error, Exception, Function, JsLifetime, Object, Result, String as JsString, Value,
+};
 
 use super::MessageClass;
 use super::body::{Held, HeldClass};
@@ -180,9 +182,16 @@ impl<'js> Message<'js> {
         drop(old);
     }
 
-    /// The `Headers` object, if JavaScript asked for it.
-    pub(super) fn made_headers(&self) -> Ref<'_, Option<Value<'js>>> {
-        self.headers.borrow()
+    /// The `Headers` object: the same each time.
+    pub(super) fn headers(&self, ctx: &Ctx<'js>) -> Result<Ref<'_, Value<'js>>> {
+        let made = |headers| Ref::filter_map(headers, Option::as_ref);
+        if let Ok(headers) = made(self.headers.borrow()) {
+            return Ok(headers);
+        }
+        let prototype = super::with_prototypes(ctx, |p| p.headers.clone())?;
+        let headers = headers::of_list(self.list.clone(), prototype)?.into_value();
+        self.headers.replace(Some(headers));
+        made(self.headers.borrow()).map_err(|_| Error::Unknown)
     }
 
     pub(super) fn request(&self, ctx: &Ctx<'js>) -> Result<&RequestHead<'js>> {
@@ -357,17 +366,6 @@ pub(super) fn url<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<Value<'js>> {
     let text = JsString::from_str(ctx, &text)?.into_value();
     *head.text.borrow_mut() = Some(text.clone());
     Ok(text)
-}
-
-pub(super) fn headers<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<Value<'js>> {
-    let this = this.borrow();
-    if let Some(made) = &*this.headers.borrow() {
-        return Ok(made.clone());
-    }
-    let prototype = super::with_prototypes(&ctx, |p| p.headers.clone())?;
-    let made = headers::of_list(this.list.clone(), prototype)?.into_value();
-    *this.headers.borrow_mut() = Some(made.clone());
-    Ok(made)
 }
 
 /// Takes all fields away, before a script fills in others.

@@ -73,7 +73,6 @@ impl Rig {
         Exchange::new(ExchangeParts {
             id: RequestId::from_random(1),
             started: Instant::now(),
-            started_at: std::time::SystemTime::now(),
             client: Client { ip: "127.0.0.1".parse().unwrap(), peer, local: peer, tls: None },
             method: Method::GET,
             target: target("http://gate/"),

@@ -6,7 +6,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
-use polygate_pipeline::{Body, Headers, Known, Target, Upgrade, Version};
+use polygate_pipeline::{Body, Fate, Headers, Known, Target, Upgrade, Version};
 
 use crate::framing::content_length;
 use crate::{Framing, Outbox, trailers};
@@ -63,15 +63,12 @@ pub fn request_head(
         Framing::Empty if expects_body || headers.known(Known::ContentLength).is_some() => Some(0),
         _ => None,
     };
-    for (known, name, value) in headers.iter_raw() {
-        match known {
-            Known::Other => field(out, name, value),
-            Known::Host | Known::Expect => {}
-            Known::ContentLength => put_length(out, name, length.take()),
-            known if known.is_hop_by_hop() => {}
-            _ => field(out, name, value),
-        }
-    }
+    headers.write(out, |known, value| match known {
+        Known::Host | Known::Expect => Fate::Leave,
+        Known::ContentLength => length_field(value, length.take()),
+        known if known.is_hop_by_hop() => Fate::Leave,
+        _ => Fate::Keep,
+    });
     put_length(out, b"Content-Length", length);
     if framing == Framing::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
@@ -127,18 +124,15 @@ pub fn response_head(
     put(out, &[status.canonical_reason().unwrap_or("").as_bytes(), b"\r\n"]);
     let mut length = response_length(status, headers, options);
     let mut dated = false;
-    for (known, name, value) in headers.iter_raw() {
-        match known {
-            Known::Other => field(out, name, value),
-            Known::ContentLength => put_length(out, name, length.take()),
-            Known::Date => {
-                dated = true;
-                field(out, name, value);
-            }
-            known if known.is_hop_by_hop() => {}
-            _ => field(out, name, value),
+    headers.write(out, |known, value| match known {
+        Known::ContentLength => length_field(value, length.take()),
+        Known::Date => {
+            dated = true;
+            Fate::Keep
         }
-    }
+        known if known.is_hop_by_hop() => Fate::Leave,
+        _ => Fate::Keep,
+    });
     put_length(out, b"Content-Length", length);
     if options.framing == Framing::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
@@ -169,6 +163,14 @@ fn put(out: &mut BytesMut, parts: &[&[u8]]) {
 
 fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     put(out, &[name, b": ", value, b"\r\n"]);
+}
+
+/// What becomes of a `Content-Length` when the length is known, or when it was written already.
+fn length_field(value: &[u8], length: Option<u64>) -> Fate {
+    let Some(length) = length else { return Fate::Leave };
+    let mut digits = [0u8; 20];
+    // As it stands it need not be written by itself.
+    if value == number(&mut digits, length, 10) { Fate::Keep } else { Fate::Number(length) }
 }
 
 fn put_length(out: &mut BytesMut, name: &[u8], length: Option<u64>) {

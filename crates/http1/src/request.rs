@@ -8,7 +8,7 @@ use polygate_pipeline::{Headers, Known, Scheme, Target, Version, is_token};
 
 use crate::connection::{Options, strip_nominated};
 use crate::limits::MAX_FIELDS;
-use crate::scan::Scan;
+use crate::scan::{Scan, is_in_order};
 use crate::{Framing, Limits, WireError};
 
 /// A request's head, checked.
@@ -78,6 +78,12 @@ impl RequestParser {
         limits: &Limits,
         origin: &Origin,
     ) -> Result<Option<RequestHead>, WireError> {
+        if self.scan.is_new()
+            && let Some((head, end)) = parse_whole(buffer, limits, origin)?
+        {
+            buffer.advance(end);
+            return Ok(Some(head));
+        }
         let found = self.scan.find_end(buffer, limits, true, WireError::UriTooLong);
         // What is not the start of a method is answered at once, not when the client falls silent.
         let first = buffer.get(self.scan.start()).copied();
@@ -92,6 +98,28 @@ impl RequestParser {
     }
 }
 
+/// Parses a head that is at the front of the buffer as a whole and in order; says where it ends. What it does not take is
+/// for the scan to judge, or has not come yet.
+fn parse_whole(
+    buffer: &[u8],
+    limits: &Limits,
+    origin: &Origin,
+) -> Result<Option<(RequestHead, usize)>, WireError> {
+    // Empty lines before the head are the scan's to count.
+    if !buffer.first().is_some_and(|&byte| is_token(byte)) {
+        return Ok(None);
+    }
+    let window = &buffer[..buffer.len().min(limits.head)];
+    let mut table = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(window, &mut table) {
+        Ok(httparse::Status::Complete(end)) if is_in_order(&window[..end], parsed.headers, limits) => {
+            check(&window[..end], &parsed, limits, origin).map(|head| Some((head, end)))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Parses a whole head, from the first byte of its first line to its empty line.
 fn parse_head(head: &[u8], limits: &Limits, origin: &Origin) -> Result<RequestHead, WireError> {
     let mut table = [const { MaybeUninit::uninit() }; MAX_FIELDS];
@@ -101,6 +129,16 @@ fn parse_head(head: &[u8], limits: &Limits, origin: &Origin) -> Result<RequestHe
         Ok(_) => return Err(WireError::RequestLine),
         Err(error) => return Err(first_line_error(error, head)),
     }
+    check(head, &parsed, limits, origin)
+}
+
+/// What a head says, once it is split.
+fn check(
+    head: &[u8],
+    parsed: &httparse::Request<'_, '_>,
+    limits: &Limits,
+    origin: &Origin,
+) -> Result<RequestHead, WireError> {
     let (Some(method), Some(path), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(WireError::RequestLine);
     };
@@ -143,7 +181,7 @@ pub(crate) fn collect(head: &[u8], fields: &[httparse::Header<'_>]) -> Result<He
     for field in fields {
         let name = field.name.as_ptr() as usize - start;
         let value = if field.value.is_empty() { 0 } else { field.value.as_ptr() as usize - start };
-        if memchr::memchr(b'_', field.name.as_bytes()).is_some() {
+        if has_disguised_length(field.name) && field.name.contains('_') {
             refuse_disguise(field.name)?;
         }
         headers.push_range(name..name + field.name.len(), value..value + field.value.len());
@@ -155,6 +193,11 @@ pub(crate) fn collect(head: &[u8], fields: &[httparse::Header<'_>]) -> Result<He
 const SPARE_FIELDS: usize = 6;
 /// The same for their bytes: `X-Forwarded-*` and a request id take some 180.
 const SPARE_BYTES: usize = 256;
+
+/// Whether the name is as long as one of those that can be disguised, which are those with a dash.
+fn has_disguised_length(name: &str) -> bool {
+    [Known::TransferEncoding, Known::ContentLength].iter().any(|known| known.name().len() == name.len())
+}
 
 /// Servers that map names to variables read `Transfer_Encoding` as `Transfer-Encoding`: a framing or routing field
 /// in that disguise is refused.
@@ -223,6 +266,18 @@ fn target(
     Ok((target, true))
 }
 
+/// What may stand in the name of a host: letters, digits, and some more.
+static NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        table[byte] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'%');
+        byte += 1;
+    }
+    table
+};
+
 /// Refuses what is not `host[:port]`: also lists, user information, and the sub-delimiters that RFC 3986 3.2.2
 /// would let stand in a name but that no host has.
 ///
@@ -240,8 +295,7 @@ pub fn check_authority(value: &[u8]) -> Result<&str, WireError> {
         }
     } else {
         let (host, port) = text.split_once(':').unwrap_or((text, ""));
-        let ok = |b: u8| b.is_ascii_alphanumeric() || b"-._~%".contains(&b);
-        (!host.is_empty() && host.bytes().all(ok), port)
+        (!host.is_empty() && host.bytes().all(|b| NAME[b as usize]), port)
     };
     let port_ok =
         port.is_empty() || (port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok());

@@ -9,7 +9,7 @@ use polygate_pipeline::{Headers, Version};
 use crate::connection::{Options, strip_nominated};
 use crate::limits::MAX_FIELDS;
 use crate::request::collect;
-use crate::scan::Scan;
+use crate::scan::{Scan, is_in_order};
 use crate::{Framing, Limits, WireError};
 
 /// A response's head, checked.
@@ -63,6 +63,12 @@ impl ResponseParser {
         if buffer[..known] != VERSION[..known] {
             return Err(WireError::StatusLine);
         }
+        if self.scan.is_new()
+            && let Some((head, end)) = parse_whole(buffer, limits, method)?
+        {
+            buffer.advance(end);
+            return Ok(Some(head));
+        }
         let Some((start, end)) = self.scan.find_end(buffer, limits, false, WireError::LineTooLong)? else {
             return Ok(None);
         };
@@ -70,6 +76,25 @@ impl ResponseParser {
         buffer.advance(end);
         self.scan = Scan::default();
         Ok(Some(head))
+    }
+}
+
+/// Parses a head that is at the front of the buffer as a whole and in order; says where it ends. What it does not take is
+/// for the scan to judge, or has not come yet.
+fn parse_whole(
+    buffer: &[u8],
+    limits: &Limits,
+    method: &Method,
+) -> Result<Option<(ResponseHead, usize)>, WireError> {
+    let window = &buffer[..buffer.len().min(limits.head)];
+    let mut table = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    match config.parse_response_with_uninit_headers(&mut parsed, window, &mut table) {
+        Ok(httparse::Status::Complete(end)) if is_in_order(&window[..end], parsed.headers, limits) => {
+            check(&window[..end], &parsed, method).map(|head| Some((head, end)))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -85,6 +110,15 @@ fn parse_head(head: &[u8], method: &Method) -> Result<ResponseHead, WireError> {
         Err(httparse::Error::TooManyHeaders) => return Err(WireError::TooManyFields),
         Err(_) => return Err(WireError::StatusLine),
     }
+    check(head, &parsed, method)
+}
+
+/// What a head says, once it is split.
+fn check(
+    head: &[u8],
+    parsed: &httparse::Response<'_, '_>,
+    method: &Method,
+) -> Result<ResponseHead, WireError> {
     let (Some(code), Some(minor)) = (parsed.code, parsed.version) else {
         return Err(WireError::StatusLine);
     };

@@ -77,6 +77,11 @@ impl Scan {
         Ok(None)
     }
 
+    /// Whether nothing was looked at yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.at == 0
+    }
+
     fn too_long(&self, first_line_error: WireError) -> WireError {
         if self.lines == 0 { first_line_error } else { WireError::LineTooLong }
     }
@@ -85,6 +90,29 @@ impl Scan {
     pub(crate) fn start(&self) -> usize {
         self.start
     }
+}
+
+/// Whether a whole head, which a parser took as its first line and these fields, is one that [`Scan`] would have found in
+/// the same place and within the same limits: each line ends with CRLF, none is too long, and there are not too many.
+///
+/// A head mostly comes whole, and to look for its end before it is parsed costs as much as the parsing. This answers
+/// only for heads that are in order; what it does not vouch for, the scan says why.
+pub(crate) fn is_in_order(head: &[u8], fields: &[httparse::Header<'_>], limits: &Limits) -> bool {
+    let mut line = 0;
+    let mut ends_at = |next: usize| {
+        let end = next.checked_sub(2);
+        let ok = end.is_some_and(|end| {
+            head.get(end..next) == Some(b"\r\n")
+                && end.checked_sub(line).is_some_and(|length| length <= limits.line)
+        });
+        line = next;
+        ok
+    };
+    fields.len() <= limits.fields
+        // The names are slices of the head: their addresses give the starts of their lines.
+        && fields.iter().all(|field| ends_at(field.name.as_ptr() as usize - head.as_ptr() as usize))
+        && head.ends_with(b"\r\n")
+        && ends_at(head.len() - 2)
 }
 
 /// A head that begins with an empty line has no first line at all.

@@ -28,6 +28,24 @@ pub struct RequestId {
     len: u8,
 }
 
+/// The form of a UUID.
+const UUID: &[u8; 36] = b"........-....-....-....-............";
+
+/// Where the digits of each of its bytes stand.
+const UUID_BYTES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
+/// The two digits of each byte.
+static HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [digits[byte >> 4], digits[byte & 0xf]];
+        byte += 1;
+    }
+    table
+};
+
 impl RequestId {
     /// Longest id, in bytes.
     pub const MAX: usize = 64;
@@ -36,17 +54,12 @@ impl RequestId {
     pub fn from_random(bits: u128) -> Self {
         let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
         let mut text = [0; Self::MAX];
-        let mut at = 0;
-        for (index, byte) in bits.to_be_bytes().into_iter().enumerate() {
-            if matches!(index, 4 | 6 | 8 | 10) {
-                text[at] = b'-';
-                at += 1;
-            }
-            let digit = |nibble: u8| b"0123456789abcdef"[nibble as usize];
-            (text[at], text[at + 1]) = (digit(byte >> 4), digit(byte & 0xf));
-            at += 2;
+        text[..UUID.len()].copy_from_slice(UUID);
+        for (byte, at) in bits.to_be_bytes().into_iter().zip(UUID_BYTES) {
+            let [high, low] = HEX[byte as usize];
+            (text[at], text[at + 1]) = (high, low);
         }
-        Self { text, len: at as u8 }
+        Self { text, len: UUID.len() as u8 }
     }
 
     /// Somebody else's id: 1 to 64 visible ASCII characters.
@@ -451,6 +464,8 @@ mod tests {
     #[test]
     fn ids_are_version_4_uuids() {
         assert_eq!(RequestId::from_random(0).as_str(), "00000000-0000-4000-8000-000000000000");
+        let counted = RequestId::from_random(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        assert_eq!(counted.as_str(), "01234567-89ab-4def-8123-456789abcdef");
         assert_eq!(RequestId::from_random(u128::MAX).as_str(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
         assert!(RequestId::from_text(b"abc 1").is_none() && RequestId::from_text(&[b'a'; 65]).is_none());
         assert_eq!(RequestId::from_text(b"abc-1").unwrap().as_str(), "abc-1");

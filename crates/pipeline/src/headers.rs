@@ -2,11 +2,12 @@
 //!
 //! One growable arena holds the bytes of a head; a field is a pair of ranges into it. A head that came from the
 //! wire costs one copy of its bytes and no allocation per field; names keep their case and order, because some
-//! worlds show both. Values are bytes: each world decodes them as its original does.
+//! worlds show both. Values are bytes: each world decodes them as its original does. Fields stand in the arena as lines
+//! of HTTP/1.1 wherever that is possible, so that a head goes out in a few large pieces.
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::known::Known;
 
@@ -29,7 +30,34 @@ struct Field {
     value: u32,
     name_len: u16,
     known: Known,
+    /// It stands in the arena as `name: value` and a line end.
+    is_line: bool,
     value_len: u32,
+}
+
+impl Field {
+    /// The bytes of the arena that are this field alone.
+    fn size(&self) -> usize {
+        self.name_len as usize + self.value_len as usize + if self.is_line { AROUND } else { 0 }
+    }
+}
+
+/// What stands between a field's name and its value.
+const COLON: &[u8] = b": ";
+/// What stands behind it.
+const LINE_END: &[u8] = b"\r\n";
+/// Bytes of a line that are neither name nor value.
+const AROUND: usize = COLON.len() + LINE_END.len();
+
+/// What becomes of a field when its head is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes out as it is.
+    Keep,
+    /// It does not.
+    Leave,
+    /// It goes out with this value.
+    Number(u64),
 }
 
 /// Garbage below this many bytes is never worth a compaction.
@@ -65,18 +93,24 @@ impl Headers {
     /// Adds a field that already stands in the arena given to [`from_arena`](Self::from_arena): `name` and
     /// `value` are byte ranges of it. The caller has checked both for validity.
     ///
+    /// A field that stands there as `name: value` and CRLF is written as it stands.
+    ///
     /// Ranges outside of the arena are ignored.
     pub fn push_range(&mut self, name: std::ops::Range<usize>, value: std::ops::Range<usize>) {
         let Some(known) = self.arena.get(name.clone()).map(Known::of) else { return };
         if self.arena.get(value.clone()).is_none() {
             return;
         }
+        let is_line = name.end + COLON.len() == value.start
+            && self.arena[name.end..value.start] == *COLON
+            && self.arena[value.end..].starts_with(LINE_END);
         self.fields.push(Field {
             name: name.start as u32,
             name_len: name.len() as u16,
             value: value.start as u32,
             value_len: value.len() as u32,
             known,
+            is_line,
         });
     }
 
@@ -108,6 +142,44 @@ impl Headers {
     /// As [`iter_known`](Self::iter_known), names as bytes: for heads on their way to the wire.
     pub fn iter_raw(&self) -> impl ExactSizeIterator<Item = (Known, &[u8], &[u8])> + Clone + '_ {
         self.fields.iter().map(|f| (f.known, self.name_bytes(f), self.value_of(f)))
+    }
+
+    /// Writes the fields in order, each as a line of HTTP/1.1. `fate` says what becomes of those with a well-known name;
+    /// all others are kept.
+    pub fn write(&self, out: &mut BytesMut, mut fate: impl FnMut(Known, &[u8]) -> Fate) {
+        // Lines that stand one behind the other in the arena, and are still to be written.
+        let mut run = 0..0;
+        for field in &self.fields {
+            let fate = match field.known {
+                Known::Other => Fate::Keep,
+                known => fate(known, self.value_of(field)),
+            };
+            match fate {
+                Fate::Keep if field.is_line => {
+                    let start = field.name as usize;
+                    if start != run.end {
+                        out.extend_from_slice(&self.arena[run]);
+                        run = start..start;
+                    }
+                    run.end = start + field.size();
+                }
+                Fate::Leave => {}
+                Fate::Keep | Fate::Number(_) => {
+                    out.extend_from_slice(&self.arena[run]);
+                    run = 0..0;
+                    out.extend_from_slice(self.name_bytes(field));
+                    out.extend_from_slice(COLON);
+                    match fate {
+                        Fate::Number(number) => {
+                            out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+                        }
+                        _ => out.extend_from_slice(self.value_of(field)),
+                    }
+                    out.extend_from_slice(LINE_END);
+                }
+            }
+        }
+        out.extend_from_slice(&self.arena[run]);
     }
 
     /// Hands out every field in order: the well-known name if it is one, the name, and the value as a part of one
@@ -188,7 +260,7 @@ impl Headers {
             self.remove_from(first + 1, known, name);
         }
         let old = self.fields[first];
-        self.garbage += old.name_len as usize + old.value_len as usize;
+        self.garbage += old.size();
         let new = self.store_known(known, name, value);
         self.fields[first] = new;
         Ok(())
@@ -256,7 +328,7 @@ impl Headers {
         fields.retain(|f| {
             let kept = keep(self, f);
             if !kept {
-                garbage += f.name_len as usize + f.value_len as usize;
+                garbage += f.size();
             }
             kept
         });
@@ -285,27 +357,27 @@ impl Headers {
             self.compact();
         }
         let start = self.arena.len();
-        self.arena.reserve(name.len() + value.len());
-        self.arena.extend_from_slice(name.as_bytes());
-        self.arena.extend_from_slice(value);
+        self.arena.reserve(name.len() + value.len() + AROUND);
+        put_line(&mut self.arena, name.as_bytes(), value);
         Field {
             name: start as u32,
             name_len: name.len() as u16,
-            value: (start + name.len()) as u32,
+            value: (start + name.len() + COLON.len()) as u32,
             value_len: value.len() as u32,
             known,
+            is_line: true,
         }
     }
 
     fn compact(&mut self) {
-        let mut arena = Vec::with_capacity(self.bytes() + COMPACT_ABOVE);
+        let mut arena = Vec::with_capacity(self.bytes() + AROUND * self.fields.len() + COMPACT_ABOVE);
         for field in &mut self.fields {
             let name = field.name as usize..field.name as usize + field.name_len as usize;
             let value = field.value as usize..field.value as usize + field.value_len as usize;
             field.name = arena.len() as u32;
-            arena.extend_from_slice(&self.arena[name]);
-            field.value = arena.len() as u32;
-            arena.extend_from_slice(&self.arena[value]);
+            field.value = field.name + name.len() as u32 + COLON.len() as u32;
+            field.is_line = true;
+            put_line(&mut arena, &self.arena[name], &self.arena[value]);
         }
         self.arena = arena;
         self.garbage = 0;
@@ -328,6 +400,13 @@ impl Headers {
         let start = field.value as usize;
         &self.arena[start..start + field.value_len as usize]
     }
+}
+
+fn put_line(arena: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    arena.extend_from_slice(name);
+    arena.extend_from_slice(COLON);
+    arena.extend_from_slice(value);
+    arena.extend_from_slice(LINE_END);
 }
 
 fn check_known(known: Known) -> Result<(), InvalidHeader> {
@@ -448,6 +527,49 @@ mod tests {
         assert_eq!(h.append("a", b"x\r\ny: z"), Err(InvalidHeader::Value));
         assert_eq!(h.set("a", b"\0"), Err(InvalidHeader::Value));
         assert!(h.is_empty());
+    }
+
+    /// The head as it is written, `host` left out and `content-length` made 7.
+    fn written(headers: &Headers) -> String {
+        let mut out = BytesMut::new();
+        headers.write(&mut out, |known, _| match known {
+            Known::Host => Fate::Leave,
+            Known::ContentLength => Fate::Number(7),
+            _ => Fate::Keep,
+        });
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    /// Fields as they came: each line of `head` is one, `name:value` with whatever spaces stand around the value.
+    fn received(head: &str) -> Headers {
+        let mut headers = Headers::from_arena(head.as_bytes().to_vec(), 8);
+        let mut start = 0;
+        for line in head.split_inclusive("\r\n") {
+            let (name, value) = line.split_once(':').unwrap();
+            let at = start + line.len() - value.trim_start().len();
+            headers.push_range(start..start + name.len(), at..at + value.trim().len());
+            start += line.len();
+        }
+        headers
+    }
+
+    #[test]
+    fn heads_are_written_field_by_field_whatever_stands_around_them() {
+        let mut h =
+            received("A: 1\r\nHost: x\r\nb:2\r\nC:  3\r\nContent-Length: 4\r\nd: 5 \r\nE: 6\r\nf:\r\n");
+        let plain = "A: 1\r\nb: 2\r\nC: 3\r\nContent-Length: 7\r\nd: 5\r\nE: 6\r\nf: \r\n";
+        assert_eq!(written(&h), plain);
+        assert_eq!(h.fields.iter().filter(|f| f.is_line).count(), 4);
+        h.set("b", b"two").unwrap();
+        h.append("g", b"").unwrap();
+        h.remove("E");
+        let changed = "A: 1\r\nb: two\r\nC: 3\r\nContent-Length: 7\r\nd: 5\r\nf: \r\ng: \r\n";
+        assert_eq!(written(&h), changed);
+        h.compact();
+        assert_eq!(written(&h), changed);
+        assert_eq!(h.garbage, 0);
+        assert!(h.fields.iter().all(|f| f.is_line));
+        assert_eq!(written(&Headers::new()), "");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use diagnostic::{Diagnostic, Severity, Span, nearest};
 pub use exchange::{Client, Exchange, ExchangeParts, Identity, RequestId, RouteInfo};
 pub use failure::{Blame, Failure, Reason};
 pub use futures_util::future::LocalBoxFuture;
-pub use headers::{Headers, InvalidHeader, check_name, check_value, is_token};
+pub use headers::{Fate, Headers, InvalidHeader, check_name, check_value, is_token};
 pub use http::{Method, StatusCode};
 pub use interim::Interim;
 pub use known::Known;

@@ -150,7 +150,7 @@ impl Fuzz {
         let before = both.checked_sub(1).and_then(|last| ours.messages.get(last));
         let place = known::Place { before, beyond: ours.messages.get(both), theirs };
         if let Some(reason) = known::reason(name, &place) {
-            *self.log.knowns.entry(format!("{name}: {reason}")).or_default() += 1;
+            self.log.known(name, reason);
             return;
         }
         self.log.found(&format!("{name}: {kind}: {}", theirs.why), stream, &format!("after {both} requests"));
@@ -158,6 +158,10 @@ impl Fuzz {
 }
 
 impl Log {
+    fn known(&mut self, oracle: &str, reason: &str) {
+        *self.knowns.entry(format!("{oracle}: {reason}")).or_default() += 1;
+    }
+
     fn found(&mut self, kind: &str, stream: &[u8], why: &str) {
         let count = self.findings.entry(kind.to_owned()).or_default();
         *count += 1;
@@ -171,7 +175,7 @@ impl Log {
             "{streams} streams in {:?}, seed {}; {} {of} were seen alike by us and another parser",
             plan.time, plan.seed, self.agreed
         );
-        println!("taken here and refused there for reasons that are known:");
+        println!("taken here and refused or read in another way there, for reasons that are known:");
         for (reason, count) in &self.knowns {
             println!("{count:>9}  {reason}");
         }

@@ -1,15 +1,17 @@
 //! Streams of responses to GET requests on one connection, each of which ends with the connection. Where we take what
 //! another parser refuses, or see another body, a client could be given what another client's response was to be.
 
+mod known;
+
 use std::time::Instant;
 
 use bytes::BytesMut;
 use polygate_http1::{Decoded, Decoder, Framing, Limits, ResponseHead, ResponseParser};
-use polygate_pipeline::{Method, StatusCode, Version};
+use polygate_pipeline::{Method, StatusCode};
 
 use super::mutate::{Mutator, OF_RESPONSES};
 use super::oracle::Oracle;
-use super::ours::{self, End};
+use super::ours::End;
 use super::{Log, MOST, Plan, oracles};
 use crate::case::Play;
 use crate::cases;
@@ -45,14 +47,18 @@ pub(crate) fn run(plan: &Plan<'_>) -> Result<(), String> {
 struct Split {
     /// Whole final responses.
     replies: Vec<Reply>,
+    /// One more of which the end did not come.
+    begun: Option<Reply>,
     end: End,
 }
 
 struct Reply {
     head: ResponseHead,
     body: Vec<u8>,
-    /// Its bytes, with those of interim responses before it.
-    raw: Vec<u8>,
+    /// Where its head begins in the stream.
+    head_at: usize,
+    /// Where its body does.
+    body_at: usize,
 }
 
 impl Reply {
@@ -60,13 +66,17 @@ impl Reply {
         self.head.status.as_str().as_bytes() == status && self.body == body
     }
 
-    fn head_bytes(&self) -> &[u8] {
-        let end = self.raw.windows(4).position(|window| window == b"\r\n\r\n");
-        &self.raw[..end.unwrap_or(self.raw.len())]
+    /// The bytes of its head, in the stream that it was read from.
+    fn head_bytes<'a>(&self, stream: &'a [u8]) -> &'a [u8] {
+        &stream[self.head_at..self.body_at]
     }
 }
 
 impl Split {
+    fn new(replies: Vec<Reply>, end: End) -> Self {
+        Self { replies, begun: None, end }
+    }
+
     fn is_like(&self, other: &Self) -> bool {
         let same = |(a, b): (&Reply, &Reply)| a.is(b.head.status.as_str().as_bytes(), &b.body);
         self.end == other.end
@@ -77,58 +87,60 @@ impl Split {
 
 fn split<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Split {
     let limits = Limits::DEFAULT;
-    let (mut buffer, mut raw, mut parser) = (BytesMut::new(), Vec::new(), ResponseParser::new());
+    let (mut buffer, mut parser) = (BytesMut::new(), ResponseParser::new());
+    // How much of the stream came, and how much of it belongs to whole replies.
+    let (mut received, mut whole) = (0, 0);
     let mut replies = Vec::new();
-    let mut current: Option<(ResponseHead, Decoder, Vec<u8>)> = None;
+    let mut current: Option<(Reply, Decoder)> = None;
     for piece in pieces {
         buffer.extend_from_slice(piece);
-        raw.extend_from_slice(piece);
+        received += piece.len();
         loop {
-            let Some((_, decoder, body)) = &mut current else {
+            let Some((reply, decoder)) = &mut current else {
                 if buffer.is_empty() {
                     break;
                 }
+                let head_at = received - buffer.len();
                 match parser.parse(&mut buffer, &limits, &Method::GET) {
                     Ok(None) => break,
                     // As the gateway does it: nobody asked for another protocol.
                     Ok(Some(head)) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
-                        return Split { replies, end: End::Error };
+                        return Split::new(replies, End::Error);
                     }
                     Ok(Some(head)) if head.status.is_informational() => {}
                     Ok(Some(head)) => {
                         let decoder = Decoder::new(head.framing);
-                        current = Some((head, decoder, vec![]));
+                        let body_at = received - buffer.len();
+                        current = Some((Reply { head, body: vec![], head_at, body_at }, decoder));
                     }
-                    Err(_) => return Split { replies, end: End::Error },
+                    Err(_) => return Split::new(replies, End::Error),
                 }
                 continue;
             };
             match decoder.decode(&mut buffer, &limits) {
-                Ok(Decoded::Data(data)) => body.extend_from_slice(&data),
+                Ok(Decoded::Data(data)) => reply.body.extend_from_slice(&data),
                 Ok(Decoded::Trailers(_)) => {}
                 Ok(Decoded::More) => break,
-                Err(_) => return Split { replies, end: End::Error },
+                Err(_) => return Split::new(replies, End::Error),
                 Ok(Decoded::End) => {
-                    let of_reply = raw.drain(..raw.len() - buffer.len()).collect();
-                    if let Some((head, _, body)) = current.take() {
-                        let goes_on = head.keep_alive();
-                        replies.push(Reply { head, body, raw: of_reply });
-                        if !goes_on {
-                            return Split { replies, end: End::Closed };
-                        }
+                    whole = received - buffer.len();
+                    let goes_on = reply.head.keep_alive();
+                    replies.extend(current.take().map(|(reply, _)| reply));
+                    if !goes_on {
+                        return Split::new(replies, End::Closed);
                     }
                 }
             }
         }
     }
     match current {
-        Some((head, _, body)) if head.framing == Framing::Close => {
-            replies.push(Reply { head, body, raw });
-            Split { replies, end: End::Closed }
+        Some((reply, _)) if reply.head.framing == Framing::Close => {
+            replies.push(reply);
+            Split::new(replies, End::Closed)
         }
-        Some(_) => Split { replies, end: End::More },
-        None if raw.is_empty() => Split { replies, end: End::Clean },
-        None => Split { replies, end: End::More },
+        Some((reply, _)) => Split { replies, begun: Some(reply), end: End::More },
+        None if whole == received => Split::new(replies, End::Clean),
+        None => Split::new(replies, End::More),
     }
 }
 
@@ -137,15 +149,16 @@ fn compare(oracle: &mut Oracle, ours: &Split, stream: &[u8], log: &mut Log) -> R
     let theirs = oracle.split(stream)?;
     let both = ours.replies.len().min(theirs.messages.len());
     for (mine, other) in ours.replies.iter().zip(&theirs.messages) {
-        if !mine.is(&other.method, &other.body) {
-            let (status, body) = (mine.head.status, &mine.body);
-            log.found(
-                &format!("{name}: another response"),
-                stream,
-                &format!("{status} {body:?} and {other:?}"),
-            );
+        if mine.is(&other.method, &other.body) {
+            continue;
+        }
+        if let Some(reason) = known::read_otherwise(name, mine, other, stream) {
+            log.known(name, reason);
             return Ok(());
         }
+        let (status, body) = (mine.head.status, &mine.body);
+        log.found(&format!("{name}: another response"), stream, &format!("{status} {body:?} and {other:?}"));
+        return Ok(());
     }
     log.agreed += both as u64;
     let kind = match (ours.replies.len() > both, theirs.end, theirs.messages.len() > both, ours.end) {
@@ -155,54 +168,20 @@ fn compare(oracle: &mut Oracle, ours: &Split, stream: &[u8], log: &mut Log) -> R
         (_, _, true, End::Clean | End::More) => "whole there, not whole here",
         _ => return Ok(()),
     };
-    let before = both.checked_sub(1).and_then(|last| ours.replies.get(last));
-    if let Some(reason) = known(name, before, ours.replies.get(both), &theirs) {
-        *log.knowns.entry(format!("{name}: {reason}")).or_default() += 1;
+    let place = known::Place {
+        before: both.checked_sub(1).and_then(|last| ours.replies.get(last)),
+        beyond: ours.replies.get(both),
+        theirs: &theirs,
+        stream,
+    };
+    let whole_there = || {
+        let (mine, other) = (ours.begun.as_ref()?, theirs.messages.get(both)?);
+        known::read_otherwise(name, mine, other, stream)
+    };
+    if let Some(reason) = known::reason(name, &place).or_else(whole_there) {
+        log.known(name, reason);
         return Ok(());
     }
     log.found(&format!("{name}: {kind}: {}", theirs.why), stream, &format!("after {both} responses"));
     Ok(())
-}
-
-/// Why we take what another refuses, where that is right. `before` is the last response that both took, `beyond` our
-/// first that the other has not.
-fn known(
-    oracle: &str,
-    before: Option<&Reply>,
-    beyond: Option<&Reply>,
-    theirs: &ours::Split,
-) -> Option<&'static str> {
-    let refuses = |why: &str| theirs.end == End::Error && theirs.why.contains(why);
-    let closes = theirs.end == End::Closed;
-    let is_chunked = |reply: Option<&Reply>| reply.is_some_and(|r| r.head.framing == Framing::Chunked);
-    let framing = ["CONTENT_LENGTH", "TRANSFER_ENCODING", "Content-Length", "Transfer-Encoding"];
-    let refuses_framing = framing.iter().any(|why| refuses(why));
-    let reasons = [
-        (
-            closes && before.is_some_and(|r| r.head.version == Version::Http10),
-            "HTTP/1.0 persists with keep-alive (RFC 9112 9.3)",
-        ),
-        (
-            closes && before.is_some_and(|r| r.head.headers.contains("proxy-connection")),
-            "Proxy-Connection is no field of HTTP and closes nothing",
-        ),
-        (
-            (closes || refuses("HPE_CLOSED_CONNECTION")) && is_chunked(before),
-            "Connection in trailers is dropped (RFC 9110 6.5.1)",
-        ),
-        (
-            refuses("in chunk extensions") && is_chunked(beyond),
-            "chunk extensions are bounded and dropped, and not read (RFC 9112 7.1.1)",
-        ),
-        (refuses_framing && is_chunked(beyond), "framing fields in trailers are dropped (RFC 9110 6.5.1)"),
-        (
-            refuses("Duplicate Content-Length") || refuses("conflicting Content-Length"),
-            "the same length twice is one, and 02 is 2 (RFC 9110 8.6)",
-        ),
-        (
-            oracle == "llhttp" && refuses_framing && beyond.is_some_and(|r| r.head_bytes().contains(&b'\t')),
-            "a tab around a value is no part of it (RFC 9110 5.6.3)",
-        ),
-    ];
-    reasons.into_iter().find_map(|(is, reason)| is.then_some(reason))
 }

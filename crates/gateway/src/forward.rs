@@ -6,11 +6,10 @@ use std::rc::Rc;
 use futures_util::future::LocalBoxFuture;
 use polygate_pipeline::{
     Body, Exchange, Failure, InvalidTarget, Known, Layer, Method, Next, Reason, Request, Response, Scheme,
-    StatusCode, Target,
+    StatusCode, Target, leads_out,
 };
 use polygate_plan::{Connection, Expression, Forward, ForwardTo, Template, Variables};
 
-use crate::path::leads_out;
 use crate::upstream::{self, Client, Named};
 
 /// Redirects that are followed before the last one is handed on.
@@ -221,10 +220,15 @@ impl Layer for Forwarder {
 fn built(url: &str) -> Result<Target, Failure> {
     refuse_leading_out(url)?;
     let parsed = match Target::parse(url) {
-        Err(InvalidTarget::Path) => match url::Url::parse(url) {
-            Ok(encoded) => Target::parse(encoded.as_str()),
-            Err(_) => Err(InvalidTarget::Path),
-        },
+        Err(InvalidTarget::Path) => {
+            // The standard drops some characters before it reads on (URL 4.4): what they hid must be looked at as well.
+            let bare: String = url.trim_matches(|c| c <= ' ').replace(['\t', '\n', '\r'], "");
+            refuse_leading_out(&bare)?;
+            match url::Url::parse(&bare) {
+                Ok(encoded) => Target::parse(encoded.as_str()),
+                Err(_) => Err(InvalidTarget::Path),
+            }
+        }
         parsed => parsed,
     };
     parsed.map_err(|error| {
@@ -351,6 +355,13 @@ mod tests {
         for url in ["http://up/orders/../admin", "http://up/orders/..", "http://up/a/%2e%2e/b"] {
             assert_eq!(built(url).unwrap_err().reason(), Reason::PathRefused, "{url}");
         }
+        // What the URL standard drops before it reads a URL hides nothing.
+        for id in ["..\t", ".\t.", ".\r\n.", "\t..\t/x", "a/.\n./.\t./x", ".. ", "..\u{1}", ". "] {
+            let url = format!("http://up/orders/{id}");
+            assert_eq!(built(&url).unwrap_err().reason(), Reason::PathRefused, "{id:?}");
+        }
+        assert_eq!(built("http://up/orders/.. /x y").unwrap().path(), "/orders/..%20/x%20y");
+        assert_eq!(built("http://up/orders/a\tb ").unwrap().path(), "/orders/ab");
         assert_eq!(built("ftp://up/").unwrap_err().reason(), Reason::PolicyResult);
     }
 }

@@ -21,7 +21,6 @@ mod listen;
 mod live;
 mod metrics;
 mod overload;
-mod path;
 mod problem;
 mod record;
 mod redirect;

@@ -3,7 +3,7 @@
 //! A template is the text of a JavaScript template literal over a request's parts. It becomes a module whose default
 //! export gives the text for a request, with only those variables made that the template names.
 
-use polygate_pipeline::{Failure, Reason, Target};
+use polygate_pipeline::{Failure, Reason, Target, leads_out};
 use serde::Deserialize;
 
 /// A template policy's configuration, as the front end writes it.
@@ -68,13 +68,18 @@ impl Template {
     /// The target for a request to `incoming`, from what the template gave.
     ///
     /// # Errors
-    /// When it is no URL.
+    /// When it is no URL, or a parameter in it leads out of the path that the route was made for.
     pub(crate) fn target(&self, text: &str, incoming: &Target) -> Result<Target, Failure> {
         let refused = |error| {
             Failure::new(Reason::PolicyResult)
                 .detail(format!("the template gave {text:?}, which is no URL: {error}"))
         };
         let base = Target::parse(text).map_err(refused)?;
+        // Parameters are decoded. The data plane refuses the same of the templates that it renders itself.
+        if leads_out(base.path()) {
+            let detail = "a parameter leads out of the upstream's path";
+            return Err(Failure::new(Reason::PathRefused).detail(detail));
+        }
         let mut path = match self.mode {
             Mode::Forward => format!("{}{}", base.path().trim_end_matches('/'), incoming.path()),
             Mode::Rewrite => base.path().to_owned(),
@@ -151,5 +156,21 @@ mod tests {
         assert_eq!(of("https://up/y?a=1", Mode::Rewrite, true), "https://up/y?a=1&b=2");
         assert_eq!(of("https://up/y?a=1", Mode::Rewrite, false), "https://up/y?a=1");
         assert!(template("", Mode::Rewrite, true).target("not a url", &incoming).is_err());
+    }
+
+    #[test]
+    fn parameters_cannot_lead_out_of_a_path() {
+        let incoming = Target::parse("http://gate/in/../x").unwrap();
+        let of = |text: &str, mode| template("", mode, true).target(text, &incoming);
+        for text in
+            ["https://up/orders/../admin", "https://up/orders/%2E%2e", "https://up/a\\..", "https://up/."]
+        {
+            for mode in [Mode::Rewrite, Mode::Forward] {
+                assert_eq!(of(text, mode).unwrap_err().reason(), Reason::PathRefused, "{text}");
+            }
+        }
+        // What the client wrote where the route takes raw paths, and a query, lead nowhere.
+        assert_eq!(of("https://up/base", Mode::Forward).unwrap().path(), "/base/in/../x");
+        assert_eq!(of("https://up/x?next=/../y", Mode::Rewrite).unwrap().search(), "?next=/../y");
     }
 }

@@ -1,9 +1,8 @@
-//! Paths that are put together from parts of a request. Those of requests themselves: see
-//! [`canonical`](polygate_plan::canonical).
+//! Paths that are put together from parts of a request. What becomes of those of requests themselves, the plan says.
 
 /// Whether a path that was put together may lead a server out of the part that the configuration wrote: by a dot segment
 /// (also written with `%2e`), a backslash (also `%5c`), a NUL (`%00`).
-pub(crate) fn leads_out(path: &str) -> bool {
+pub fn leads_out(path: &str) -> bool {
     // Most paths hold none of these bytes: one pass decides.
     if !path.bytes().any(|b| matches!(b, b'%' | b'\\' | b'.')) {
         return false;

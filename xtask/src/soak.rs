@@ -1,5 +1,6 @@
 //! `cargo xtask soak`: binary upgrades and edits under load, and memory over many reloads.
 
+mod http2;
 mod streams;
 mod upgrades;
 
@@ -11,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use crate::certificate::Certificate;
 use crate::process::{cargo, program};
 use crate::{Outcome, root, setup};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Binary upgrades that are made while `wrk`, `curl`, WebSockets and streams of events put load on the gateway; 0
+    /// Binary upgrades that are made while `wrk`, `curl`, clients of HTTP/2, WebSockets and streams of events put load on the gateway; 0
     /// leaves the part out.
     #[arg(long, default_value_t = 5)]
     upgrades: usize,
@@ -36,13 +38,14 @@ pub(crate) struct Options {
 
 const PORT: u16 = 18_095;
 const ADMIN: u16 = 18_096;
+const TLS_PORT: u16 = 18_099;
 /// Further settings. WebSockets outlive every stop, so that each takes as long as it may.
 const SETTINGS: &str = "[log]\naccess = \"errors\"\n\n[timeouts]\ndrain = \"3s\"\n";
 /// How much resident memory may grow from the 10th reload to the last.
 const ALLOWED_GROWTH: f64 = 1.05;
 
 pub(crate) fn run(options: &Options) -> Outcome {
-    if let Some(missing) = setup::missing(&[("wrk", "wrk"), ("curl", "curl")]) {
+    if let Some(missing) = setup::missing(&[("wrk", "wrk"), ("curl", "curl"), ("openssl", "openssl")]) {
         return Err(missing);
     }
     setup::npm("examples/quickstart")?;
@@ -61,15 +64,16 @@ pub(crate) fn run(options: &Options) -> Outcome {
     copy(&root().join("examples/quickstart"), &project).map_err(|error| format!("target/soak: {error}"))?;
     let settings = project.join("polygate.toml");
     let text = fs::read_to_string(&settings).map_err(|error| error.to_string())?;
+    let certificate = Certificate::make(&project)?;
+    let tls = format!("[listen]\ntls-address = \"127.0.0.1:{TLS_PORT}\"\n{}", certificate.settings());
     // Another port than the example's own, which may run beside us.
-    let text = text
-        .replace("9010", "19010")
-        .replace("[upstreams.orders]", &format!("{SETTINGS}\n[upstreams.orders]"));
+    let text = format!("{}\n{SETTINGS}\n{tls}", text.replace("9010", "19010"));
     fs::write(&settings, text).map_err(|error| error.to_string())?;
 
     if options.upgrades > 0 {
         streams::upstream(&project).map_err(|error| format!("target/soak: {error}"))?;
-        upgrades::run(&binary, &project, options.upgrades, options.upgrade_reloads)?;
+        http2::routes(&project).map_err(|error| format!("target/soak: {error}"))?;
+        upgrades::run(&binary, &project, &certificate, options.upgrades, options.upgrade_reloads)?;
     }
     if options.edits == 0 && options.reloads == 0 {
         return Ok(());

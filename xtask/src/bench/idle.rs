@@ -10,13 +10,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Stream};
 use socket2::{Domain, Socket, Type};
 
 use super::measure::memory_kib;
 use crate::Outcome;
+use crate::certificate::Certificate;
 use crate::process::{Running, program};
 
 const PORT: u16 = 18_097;
@@ -174,32 +174,21 @@ impl<T: Read + Write> ReadWrite for T {}
 fn project(folder: &Path, count: usize) -> Result<Arc<ClientConfig>, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
     fs::create_dir_all(folder.join("config")).map_err(failed)?;
-    let (key, certificate) = (folder.join("key.pem"), folder.join("certificate.pem"));
-    let arguments = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-    let more = ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
-    let files = ["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", &*key.to_string_lossy()]
-        .map(str::to_owned);
-    let out = ["-out".to_owned(), certificate.to_string_lossy().into_owned()];
-    let all: Vec<&str> =
-        arguments.into_iter().chain(more).chain(files.iter().chain(&out).map(String::as_str)).collect();
-    program("openssl", &all).output()?;
+    let certificate = Certificate::make(folder)?;
     let routes = r#"{ "openapi": "3.1.0", "info": { "title": "idle", "version": "1" }, "paths": { "/": { "get": {
   "x-polygate-route": { "handler": { "export": "redirectHandler", "module": "$import(@polygate/runtime)",
     "options": { "location": "/elsewhere" } } } } } } }"#;
     let settings = format!(
         "[listen]\naddress = \"127.0.0.1:{PORT}\"\ntls-address = \"127.0.0.1:{TLS_PORT}\"\n\
-         [tls]\ncertificates = [{{ cert = \"certificate.pem\", key = \"key.pem\" }}]\n\
+         {}\
          [admin]\naddress = false\n[timeouts]\nidle = \"1h\"\n[limits]\nconnections = {}\nconnections-per-address = 0\n[log]\naccess = \"off\"\nxray-sample = 0\n\
          [overload]\nenabled = false\n",
+        certificate.settings(),
         count + SPARE
     );
     fs::write(folder.join("config/routes.oas.json"), routes).map_err(failed)?;
     fs::write(folder.join("polygate.toml"), settings).map_err(failed)?;
-    let mut roots = RootCertStore::empty();
-    let own = CertificateDer::from_pem_file(&certificate).map_err(|error| error.to_string())?;
-    roots.add(own).map_err(|error| error.to_string())?;
-    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    Ok(Arc::new(config))
+    certificate.client(&[])
 }
 
 /// How many descriptors a process may have.

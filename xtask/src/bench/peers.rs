@@ -1,12 +1,13 @@
 //! The peers that Polygate is compared with, and the upstream: configured to do the same and no more.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::json;
 
 use super::Protocol;
 use super::servers::{PROXY_CORE, UPSTREAM_PORT};
+use crate::certificate::Certificate;
 use crate::process::{Running, program};
 use crate::setup;
 
@@ -51,25 +52,6 @@ pub(super) fn peer_config(port: u16, protocol: Protocol, certificate: Option<&Ce
          server {{ listen 127.0.0.1:{port} {listen}; {encrypted} location / {{ proxy_pass http://up;\n\
          proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header X-Forwarded-For $remote_addr; }} }}"
     )
-}
-
-/// A certificate and its key, in PEM.
-pub(super) struct Certificate {
-    pub cert: PathBuf,
-    pub key: PathBuf,
-}
-
-impl Certificate {
-    /// One for `localhost` on the curve P-256, as most of the web has them.
-    pub(super) fn make(folder: &Path) -> Result<Self, String> {
-        let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-        let (out, keyout) = (cert.to_string_lossy(), key.to_string_lossy());
-        let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"];
-        let names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
-        let files = ["-out", &*out, "-keyout", &*keyout];
-        program("openssl", &[&["req", "-x509"], &curve[..], &names, &files].concat()).output()?;
-        Ok(Self { cert, key })
-    }
 }
 
 /// The package of PyPI that holds Envoy, and the folder that it is installed in.

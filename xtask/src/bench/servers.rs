@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::measure::Busy;
-use super::peers::{Certificate, envoy, nginx, peer_config, upstream_config};
+use super::peers::{envoy, nginx, peer_config, upstream_config};
 use super::{Options, Protocol};
+use crate::certificate::Certificate;
 use crate::process::{Running, program};
 
 /// The core of the proxy under test.
@@ -189,12 +190,8 @@ fn project(
   { "name": "both", "policyType": "custom-code-inbound", "handler": { "export": "both", "module": "$import(./modules/policy)" } },
   { "name": "tag", "policyType": "custom-code-inbound", "handler": { "export": "tag", "module": "$import(./modules/policy)" } },
   { "name": "stamp", "policyType": "custom-code-outbound", "handler": { "export": "stamp", "module": "$import(./modules/policy)" } } ] }"#;
-    let encrypted = tls.map_or(String::new(), |(port, Certificate { cert, key })| {
-        format!(
-            "[listen]\ntls-address = \"127.0.0.1:{port}\"\n[[tls.certificates]]\ncert = \"{}\"\nkey = \"{}\"\n",
-            cert.display(),
-            key.display()
-        )
+    let encrypted = tls.map_or(String::new(), |(port, certificate)| {
+        format!("[listen]\ntls-address = \"127.0.0.1:{port}\"\n{}", certificate.settings())
     });
     let settings = format!("[log]\naccess = \"off\"\nxray-sample = 0\n{encrypted}");
     let files = [

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::certificate::Certificate;
 use crate::process::{cargo, exists, program};
 use crate::{Outcome, root, setup};
 
@@ -35,12 +36,7 @@ pub(super) fn run() -> Outcome {
     cargo(&["build", "--quiet", "--package", "polygate"]).run()?;
     let folder = root().join("target/conform-http2");
     let (plain, tls) = (free_port()?, free_port()?);
-    project(&folder, tls).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
-    let arguments = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-    let arguments = [&arguments[..], &["-keyout", "key.pem", "-out", "cert.pem", "-days", "2"]].concat();
-    let arguments = [&arguments[..], &["-subj", "/CN=localhost", "-addext", names]].concat();
-    program("openssl", &arguments).within(&folder).run()?;
+    project(&folder, tls)?;
 
     let listen = format!("127.0.0.1:{plain}");
     let shown = folder.to_string_lossy().into_owned();
@@ -117,15 +113,15 @@ fn tool() -> Result<PathBuf, String> {
     Ok(tool)
 }
 
-fn project(folder: &Path, tls: u16) -> std::io::Result<()> {
-    fs::create_dir_all(folder.join("config"))?;
-    fs::create_dir_all(folder.join("modules"))?;
-    fs::write(folder.join("config/routes.oas.json"), ROUTES)?;
-    fs::write(folder.join("modules/main.ts"), CODE)?;
-    let settings = format!(
-        "[listen]\ntls-address = \"127.0.0.1:{tls}\"\n[[tls.certificates]]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n"
-    );
-    fs::write(folder.join("polygate.toml"), settings)
+fn project(folder: &Path, tls: u16) -> Outcome {
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    fs::create_dir_all(folder.join("config")).map_err(failed)?;
+    fs::create_dir_all(folder.join("modules")).map_err(failed)?;
+    fs::write(folder.join("config/routes.oas.json"), ROUTES).map_err(failed)?;
+    fs::write(folder.join("modules/main.ts"), CODE).map_err(failed)?;
+    let certificate = Certificate::make(folder)?.settings();
+    let settings = format!("[listen]\ntls-address = \"127.0.0.1:{tls}\"\n{certificate}");
+    fs::write(folder.join("polygate.toml"), settings).map_err(failed)
 }
 
 /// A port that was free a moment ago.

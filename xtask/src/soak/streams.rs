@@ -78,6 +78,11 @@ fn event(number: usize) -> String {
     format!("data: {number}\n\n")
 }
 
+/// What a stream holds when nothing is missing.
+pub(super) fn whole_stream() -> String {
+    (0..EVENTS).map(event).collect()
+}
+
 fn serve(mut stream: TcpStream) -> Result<()> {
     if !head(&mut stream)?.contains("/soak/socket ") {
         let fields = "content-type: text/event-stream\r\nconnection: close\r\n";
@@ -155,9 +160,8 @@ fn socket(over: &AtomicBool, counts: &Counts) -> Result<()> {
 fn events() -> Result<()> {
     let mut text = String::new();
     ask("/soak/events", "1.0", "")?.read_to_string(&mut text)?;
-    let whole: String = (0..EVENTS).map(event).collect();
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    if body == whole { Ok(()) } else { Err(Error::other(text)) }
+    if body == whole_stream() { Ok(()) } else { Err(Error::other(text)) }
 }
 
 /// Asks for something. To version 1.0 a body is sent as it is, and ends with the connection.

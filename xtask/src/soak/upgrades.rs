@@ -1,4 +1,4 @@
-//! Binary upgrades and reloads under load: no request may fail, no connection may be refused.
+//! Binary upgrades and reloads under load: no request may fail, no stream be lost, no connection be refused.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{ADMIN, PORT, edit, get, ready, streams};
+use super::{ADMIN, PORT, TLS_PORT, edit, get, http2, ready, streams};
 use crate::Outcome;
+use crate::certificate::Certificate;
 use crate::process::program;
 
 /// Seconds of load before the first change and after the last one.
@@ -20,7 +21,14 @@ const DRAINS: u64 = 4;
 
 /// Upgrades `upgrades` times, and reloads `reloads` times in between, while `wrk` keeps connections, `curl` opens new ones,
 /// and others outlive many changes.
-pub(super) fn run(binary: &Path, project: &Path, upgrades: usize, reloads: usize) -> Outcome {
+pub(super) fn run(
+    binary: &Path,
+    project: &Path,
+    certificate: &Certificate,
+    upgrades: usize,
+    reloads: usize,
+) -> Outcome {
+    let tls = certificate.client(&["h2"])?;
     let socket = project.join("upgrade.sock");
     let (listen, admin) = (format!("127.0.0.1:{PORT}"), format!("127.0.0.1:{ADMIN}"));
     let (folder, path) = (project.to_string_lossy(), socket.to_string_lossy());
@@ -29,37 +37,22 @@ pub(super) fn run(binary: &Path, project: &Path, upgrades: usize, reloads: usize
     ready()?;
     // `run` starts no echo service: what is asked for is answered by the gateway itself.
     let url = format!("http://127.0.0.1:{PORT}/hello/Ada");
+    let encrypted = format!("https://127.0.0.1:{TLS_PORT}/hello/Ada");
     let seconds = upgrades as u64 * (EACH + DRAINS) + reloads as u64 * EACH + 2 * MARGIN;
     let over = AtomicBool::new(false);
-    let (asked, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let fresh = Fresh::default();
     let streaming = streams::Counts::default();
+    let multiplexed = http2::Counts::default();
     let output = std::thread::scope(|scope| {
         let load = scope
             .spawn(|| program("wrk", &["-t1", "-c16", &format!("-d{seconds}s"), "--latency", &url]).output());
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    let status = Command::new("curl")
-                        .args([
-                            "--silent",
-                            "--show-error",
-                            "--fail",
-                            "--max-time",
-                            "10",
-                            "--output",
-                            "/dev/null",
-                            &url,
-                        ])
-                        .status();
-                    asked.fetch_add(1, Ordering::Relaxed);
-                    let fine = status.is_ok_and(|status| status.success());
-                    failed.fetch_add(u64::from(!fine), Ordering::Relaxed);
-                }
-            });
+        for url in [&url, &encrypted] {
+            scope.spawn(|| fresh.ask(url, certificate, &over));
         }
         streams::load(scope, &over, &streaming);
+        scope.spawn(|| http2::load(&tls, &over, &multiplexed));
         let changed = change(binary, project, &socket, upgrades, reloads);
-        // `wrk` ends by the clock; the load on new connections lasts as long.
+        // `wrk` ends by the clock; the others last as long.
         let output = load.join().map_err(|_| "the load generator's thread failed".to_owned());
         over.store(true, Ordering::Relaxed);
         let took = changed?;
@@ -71,15 +64,45 @@ pub(super) fn run(binary: &Path, project: &Path, upgrades: usize, reloads: usize
     let stopped = stop(first.id());
     let output = output?;
     println!("{}", output.trim_end());
-    let (asked, failed) = (asked.into_inner(), failed.into_inner());
-    println!(
-        "{upgrades} upgrades and {reloads} reloads; curl: {asked} requests on new connections, {failed} failed"
-    );
-    if output.contains("Non-2xx") || output.contains("Socket errors") || failed > 0 || asked == 0 {
-        return Err("requests failed during upgrades and reloads".to_owned());
+    println!("{upgrades} upgrades and {reloads} reloads");
+    // All of them say what they saw, also when one failed.
+    let wrk = match output.contains("Non-2xx") || output.contains("Socket errors") {
+        true => Err("requests of wrk failed during upgrades and reloads".to_owned()),
+        false => Ok(()),
+    };
+    let (fresh, streaming, multiplexed) =
+        (fresh.conclude(), streaming.conclude(), multiplexed.conclude(upgrades));
+    wrk.and(fresh).and(streaming).and(multiplexed).and(stopped)
+}
+
+/// Requests on new connections.
+#[derive(Default)]
+struct Fresh {
+    asked: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Fresh {
+    /// Has `curl` ask for `url` until `over`.
+    fn ask(&self, url: &str, certificate: &Certificate, over: &AtomicBool) {
+        while !over.load(Ordering::Relaxed) {
+            let mut curl = Command::new("curl");
+            curl.args(["--silent", "--show-error", "--fail", "--max-time", "10", "--output", "/dev/null"]);
+            let status = curl.arg("--cacert").arg(&certificate.cert).arg(url).status();
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let fine = status.is_ok_and(|status| status.success());
+            self.failed.fetch_add(u64::from(!fine), Ordering::Relaxed);
+        }
     }
-    streaming.conclude()?;
-    stopped
+
+    fn conclude(&self) -> Outcome {
+        let (asked, failed) = (self.asked.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed));
+        println!("curl: {asked} requests on new connections, plain and encrypted, {failed} failed");
+        match failed > 0 || asked == 0 {
+            true => Err("requests on new connections failed".to_owned()),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Spreads the upgrades over the reloads. Gives the time that all took.

@@ -20,7 +20,7 @@ use crate::tls::{
     Acceptor, Challenges, Clients, ClientsKeeper, Keeper, Refreshed, TlsStatus, UpstreamTlsStatus,
 };
 use crate::traces::{TraceRecord, Tracing};
-use crate::upstream::{Lookout, Roll, UpstreamReport, Watching, report};
+use crate::upstream::{Http2Report, Lookout, Roll, UpstreamReport, Watching, plain_http2, report};
 use crate::worker::{Command, Ping, Worker};
 
 /// How a gateway is started, beyond its first deployment.
@@ -285,6 +285,11 @@ impl Gateway {
         let Some((deployment, watching)) = running else { return Vec::new() };
         let rolls: Vec<&Roll> = self.workers.iter().map(|worker| &worker.roll).collect();
         report(&deployment.plan().settings, &watching, &rolls)
+    }
+
+    /// HTTP/2 towards targets that no named upstream has.
+    pub fn plain_http2(&self) -> Http2Report {
+        plain_http2(&self.workers.iter().map(|worker| &worker.roll).collect::<Vec<_>>())
     }
 
     /// What the workers have to say, as an iterator that blocks. Given once.

@@ -50,4 +50,4 @@ pub use router::{Found, Router};
 pub use serve::is_registered;
 pub use tls::{Answering, CertificateStatus, Challenges, Refreshed, TlsStatus, UpstreamTlsStatus};
 pub use traces::{TraceRecord, Tracing};
-pub use upstream::{EndpointReport, UpstreamReport};
+pub use upstream::{EndpointReport, Http2Report, UpstreamReport};

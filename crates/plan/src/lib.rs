@@ -6,6 +6,7 @@
 mod access_log;
 mod acme;
 mod compression;
+mod connection;
 mod network;
 mod path;
 mod pattern;
@@ -27,12 +28,13 @@ pub use access_log::{
 };
 pub use acme::{Acme, AcmeChallenge, AcmeDomain, AcmeKey, ExternalAccount, MAX_ACME_DOMAINS};
 pub use compression::{Coding, Compression};
+pub use connection::{Connection, UpstreamHttp2, UpstreamProtocol};
 pub use network::Networks;
 pub use path::{AmbiguousPaths, CanonicalPath, PathForm, PathSeen, canonical};
 pub use pattern::{InvalidPattern, Params, Part, PathPattern, Segment};
 pub use settings::{
-    Connection, Http2Limits, Limits, Listen, LogFormat, LogSettings, MAX_HTTP2_WINDOW, OtlpProtocol,
-    Outbound, Overload, Settings, Telemetry, Timeouts, UpstreamProtocol,
+    Http2Limits, Limits, Listen, LogFormat, LogSettings, MAX_HTTP2_WINDOW, OtlpProtocol, Outbound, Overload,
+    Settings, Telemetry, Timeouts,
 };
 pub use template::{Expression, Template, TemplateError, Variables};
 pub use tls::{CertificateFiles, ClientAuth, Tls};

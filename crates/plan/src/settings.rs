@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use polygate_pipeline::{Budget, ByteSize, LogLevel, Scheme, Target, Upgrade};
+use polygate_pipeline::{Budget, ByteSize, LogLevel, Target, Upgrade};
 
 use crate::upstream::{Dns, Upstream};
-use crate::{AccessLogSettings, AmbiguousPaths, Compression, Networks, Tls, UpstreamTls};
+use crate::{AccessLogSettings, AmbiguousPaths, Compression, Connection, Networks, Tls, UpstreamTls};
 
 /// What is not per route.
 #[derive(Debug, Clone, Default)]
@@ -273,66 +273,6 @@ impl Default for Timeouts {
             tunnel_idle: Duration::from_secs(3600),
             ready_delay: Duration::ZERO,
             drain: Duration::from_secs(30),
-        }
-    }
-}
-
-/// How connections to an upstream are made and kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Connection {
-    /// Until connected, TLS included. Default 5 s.
-    pub connect: Duration,
-    /// Until the response's head. Default 60 s.
-    pub response: Duration,
-    /// A pause within a body. Default 60 s.
-    pub idle_body: Duration,
-    /// How long an unused connection is kept. Default 60 s.
-    pub keep_alive: Duration,
-    /// Unused connections kept per target and worker. Default 64.
-    pub pool: usize,
-    /// Which HTTP is spoken. Default HTTP/1.1.
-    pub protocol: UpstreamProtocol,
-    /// HTTP/2 connections to one target at a time, of one worker. Beyond, requests wait for a stream. Default 16.
-    pub http2_connections: usize,
-    /// How it is encrypted, where the target says `https`.
-    pub tls: Arc<UpstreamTls>,
-}
-
-/// Which HTTP is spoken with an upstream. A request that asks to go on with another protocol is sent over HTTP/1.1 in
-/// any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum UpstreamProtocol {
-    /// HTTP/1.1.
-    #[default]
-    Http1,
-    /// HTTP/2: agreed on with `https` (ALPN), known beforehand with `http` (RFC 9113 3.3).
-    Http2,
-    /// With `https` what the server prefers, with `http` HTTP/1.1.
-    Auto,
-}
-
-impl UpstreamProtocol {
-    /// Whether HTTP/2 may be spoken with targets of that scheme.
-    pub fn may_be_http2(self, scheme: Scheme) -> bool {
-        match self {
-            UpstreamProtocol::Http1 => false,
-            UpstreamProtocol::Http2 => true,
-            UpstreamProtocol::Auto => scheme == Scheme::Https,
-        }
-    }
-}
-
-impl Default for Connection {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            response: Duration::from_secs(60),
-            idle_body: Duration::from_secs(60),
-            keep_alive: Duration::from_secs(60),
-            pool: 64,
-            protocol: UpstreamProtocol::Http1,
-            http2_connections: 16,
-            tls: Arc::default(),
         }
     }
 }

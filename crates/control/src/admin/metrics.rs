@@ -29,7 +29,10 @@ pub(crate) fn all(state: &State, metrics: &Metrics) -> Families {
     let towards_upstreams = running.as_ref().map(|gateway| gateway.upstream_tls_status()).unwrap_or_default();
     tls(&mut out, metrics, towards_clients.as_ref(), &towards_upstreams);
     certificates::metrics(&mut out, state);
-    upstreams::metrics(&mut out, &running.map(|gateway| gateway.upstreams()).unwrap_or_default());
+    let named = running.as_ref().map(|gateway| gateway.upstreams()).unwrap_or_default();
+    upstreams::metrics(&mut out, &named);
+    let plain = running.map(|gateway| gateway.plain_http2()).unwrap_or_default();
+    upstreams::http2_metrics(&mut out, &named, &plain);
     overload(&mut out, metrics, state.overload().as_ref());
     process(&mut out, state, &state.deployments());
     out

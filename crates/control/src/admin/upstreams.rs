@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use polygate_gateway::{EndpointReport, UpstreamReport};
+use polygate_gateway::{EndpointReport, Http2Report, UpstreamReport};
 use serde_json::{Map, Value, json};
 
 use crate::families::{Families, family, labels, sample};
@@ -33,7 +33,20 @@ fn upstream(report: &UpstreamReport) -> Value {
         "retrying": report.retrying,
         "mirroring": report.mirroring,
         "totals": totals,
+        "http2": http2(&report.http2),
         "endpoints": report.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+    })
+}
+
+fn http2(report: &Http2Report) -> Value {
+    let totals = Http2Report::EVENTS.iter().zip(report.totals);
+    let totals: Map<String, Value> =
+        totals.map(|(event, count)| ((*event).to_owned(), json!(count))).collect();
+    json!({
+        "connections": report.connections,
+        "streams": report.streams,
+        "waiting": report.waiting,
+        "totals": totals,
     })
 }
 
@@ -86,6 +99,37 @@ const OF_ENDPOINTS: [Figure<EndpointReport>; 4] = [
     }),
 ];
 
+const OF_HTTP2: [Figure<Http2Report>; 3] = [
+    ("polygate_upstream_http2_connections", "gauge", "Open HTTP/2 connections to an upstream.", |report| {
+        report.connections
+    }),
+    ("polygate_upstream_http2_streams", "gauge", "Streams under way to an upstream.", |report| {
+        report.streams
+    }),
+    ("polygate_upstream_http2_waiting", "gauge", "Requests that wait for a stream.", |report| report.waiting),
+];
+
+/// HTTP/2 towards named upstreams, and under an empty name towards all other targets.
+pub(super) fn http2_metrics(out: &mut Families, reports: &[UpstreamReport], plain: &Http2Report) {
+    let all = || {
+        let named = reports.iter().map(|report| (report.name.as_str(), &report.http2));
+        std::iter::once(("", plain)).chain(named)
+    };
+    for (name, kind, help, read) in OF_HTTP2 {
+        family(out, name, kind, help);
+        for (upstream, report) in all() {
+            sample(out, name, labels(&[("upstream", upstream)]), read(report));
+        }
+    }
+    let name = "polygate_upstream_http2_events_total";
+    family(out, name, "counter", "What befell HTTP/2 connections and streams to an upstream, by kind.");
+    for (upstream, report) in all() {
+        for (event, count) in Http2Report::EVENTS.iter().zip(report.totals) {
+            sample(out, name, labels(&[("upstream", upstream), ("event", event)]), count);
+        }
+    }
+}
+
 /// The metrics of named upstreams.
 pub(super) fn metrics(out: &mut Families, reports: &[UpstreamReport]) {
     if reports.is_empty() {
@@ -117,5 +161,34 @@ pub(super) fn metrics(out: &mut Families, reports: &[UpstreamReport]) {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::families;
+
+    #[test]
+    fn http2_is_told_of_each_upstream_and_of_all_others_together() {
+        let plain = Http2Report { connections: 1, totals: [2, 0, 0, 0, 0], ..Http2Report::default() };
+        let http2 = Http2Report { connections: 3, streams: 40, waiting: 5, totals: [1, 2, 3, 4, 5] };
+        let named = UpstreamReport { name: "shop".to_owned(), http2, ..UpstreamReport::default() };
+        let mut out = Families::default();
+        http2_metrics(&mut out, std::slice::from_ref(&named), &plain);
+        let out = families::text(&out);
+        for line in [
+            "polygate_upstream_http2_connections{upstream=\"\"} 1",
+            "polygate_upstream_http2_connections{upstream=\"shop\"} 3",
+            "polygate_upstream_http2_streams{upstream=\"shop\"} 40",
+            "polygate_upstream_http2_waiting{upstream=\"shop\"} 5",
+            "polygate_upstream_http2_events_total{upstream=\"\",event=\"opened\"} 2",
+            "polygate_upstream_http2_events_total{upstream=\"shop\",event=\"goaway\"} 2",
+            "polygate_upstream_http2_events_total{upstream=\"shop\",event=\"refused\"} 4",
+            "polygate_upstream_http2_events_total{upstream=\"shop\",event=\"overloaded\"} 5",
+        ] {
+            assert!(out.lines().any(|given| given == line), "{line}\n{out}");
+        }
+        assert_eq!(upstream(&named)["http2"]["totals"]["broken"], 3);
     }
 }

@@ -23,6 +23,7 @@ mod source;
 mod tls;
 mod toml_file;
 mod tree;
+mod upstream_http2;
 mod upstream_tls;
 mod upstreams;
 mod yaml;

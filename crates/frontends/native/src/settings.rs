@@ -18,7 +18,7 @@ use crate::schema;
 use crate::source::{MAX_FILE, Project, Syntax};
 use crate::tls;
 use crate::tree::{Node, child};
-use crate::{upstream_tls, upstreams};
+use crate::{upstream_http2, upstream_tls, upstreams};
 
 /// The settings' file.
 pub(crate) const FILE: &str = "polygate.toml";
@@ -90,6 +90,7 @@ pub(crate) fn load(project: &mut Project<'_>) -> Settings {
     let connection = (tree.get("connection").unwrap_or(&tree), "connection");
     apply_connection(&mut settings.connection, &file.connection);
     let tls = (file.connection.ca_file.as_ref(), file.connection.tls.as_ref());
+    upstream_http2::check(&settings.connection.http2, connection, project);
     upstream_tls::apply(&mut settings.connection.tls, tls, connection, project);
     set(&mut settings.outbound.link_local, file.outbound.link_local);
     set(&mut settings.outbound.private, file.outbound.private);
@@ -289,7 +290,7 @@ pub(crate) fn apply_connection(to: &mut plan::Connection, from: &raw::Connection
     set(&mut to.idle_body, from.idle_body.map(|d| d.0));
     set(&mut to.keep_alive, from.keep_alive.map(|d| d.0));
     set(&mut to.pool, from.pool);
-    set(&mut to.http2_connections, from.http2_connections);
+    upstream_http2::apply(&mut to.http2, &from.http2);
     set(
         &mut to.protocol,
         from.protocol.map(|protocol| match protocol {

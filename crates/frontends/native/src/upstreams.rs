@@ -13,7 +13,7 @@ use crate::raw::upstreams as raw;
 use crate::settings::{FILE, apply_connection, set};
 use crate::source::Project;
 use crate::tree::{Node, child};
-use crate::upstream_tls;
+use crate::{upstream_http2, upstream_tls};
 
 /// What stands before the scheme of a target whose host names SRV records.
 const SRV: &str = "srv+";
@@ -81,11 +81,12 @@ impl Reader<'_, '_> {
             keep_alive: raw.keep_alive,
             pool: raw.pool,
             protocol: raw.protocol,
-            http2_connections: raw.http2_connections,
+            http2: raw.http2,
             ca_file: raw.ca_file.clone(),
             tls: None,
         };
         apply_connection(&mut connection, &own);
+        upstream_http2::check(&connection.http2, (self.node, &self.path), self.project);
         let targets = self.targets(&raw);
         let tls = (raw.ca_file.as_ref(), raw.tls.as_ref());
         upstream_tls::apply(&mut connection.tls, tls, (self.node, &self.path), self.project);

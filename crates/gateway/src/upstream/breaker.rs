@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use super::vitals::UpstreamVitals;
+use super::vitals::{Http2Vitals, UpstreamVitals};
 
 /// Counts an upstream's open connections on a worker and lets requests wait for one.
 pub(super) struct Gate {
@@ -27,6 +27,11 @@ pub(super) struct Open(Rc<Gate>);
 impl Gate {
     pub(super) fn new(vitals: Arc<UpstreamVitals>) -> Rc<Self> {
         Rc::new(Self { vitals, waiting: RefCell::default() })
+    }
+
+    /// What is counted of HTTP/2.
+    pub(super) fn http2(&self) -> &Arc<Http2Vitals> {
+        &self.vitals.http2
     }
 
     /// Room for one more connection, when fewer than `max` are open.

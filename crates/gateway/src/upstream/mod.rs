@@ -43,8 +43,8 @@ pub(crate) use self::lookout::Lookout;
 pub(crate) use self::named::Named;
 use self::named::{Admitted, Registry};
 use self::pool::{Place, Pool};
-pub use self::report::{EndpointReport, UpstreamReport};
-pub(crate) use self::report::{Roll, report};
+pub use self::report::{EndpointReport, Http2Report, UpstreamReport};
+pub(crate) use self::report::{Roll, plain_http2, report};
 use self::retry::is_idempotent;
 use self::stream::Connected;
 pub(crate) use self::view::Watching;
@@ -111,7 +111,7 @@ impl Client {
     pub(crate) fn reporting(settings: &Settings, roll: Roll) -> Rc<Self> {
         let plugins = RefCell::new(Plugins::of(settings));
         Rc::new(Self(Rc::new(Inner {
-            pool: Rc::default(),
+            pool: Pool::new(roll.http2().clone()),
             connector: Connector::default(),
             plugins,
             named: Registry::new(roll),

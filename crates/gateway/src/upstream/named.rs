@@ -356,7 +356,8 @@ impl Named {
         }
     }
 
-    fn overloaded(&self, what: String) -> Failure {
+    /// That a cap did not allow a request, which is counted.
+    pub(super) fn overloaded(&self, what: String) -> Failure {
         self.core.vitals.overloaded.add(1);
         Failure::new(Reason::UpstreamOverloaded).detail(format!("upstream {:?}: {what}", self.core.name))
     }

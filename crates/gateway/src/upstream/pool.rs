@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::breaker::Gate;
 use super::http2::Lines;
 use super::stream::Connected;
+use super::vitals::Http2Vitals;
 use crate::wire::now;
 
 /// Unused connections of all targets together; beyond, they are closed after use.
@@ -22,7 +23,6 @@ pub(super) const MAX_IDLE: usize = 1024;
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// All places of a worker.
-#[derive(Default)]
 pub(super) struct Pool {
     /// By authority as written; the few places of one authority differ in scheme or encryption.
     places: RefCell<HashMap<Box<str>, Vec<Rc<Place>>>>,
@@ -30,6 +30,8 @@ pub(super) struct Pool {
     own: RefCell<Vec<Weak<Place>>>,
     idle: Rc<Cell<usize>>,
     sweeping: Cell<bool>,
+    /// HTTP/2 of those places that are no named upstream's.
+    http2: Arc<Http2Vitals>,
 }
 
 /// Where connections to one target wait.
@@ -53,6 +55,12 @@ struct Idle {
 }
 
 impl Pool {
+    /// An empty pool, which counts the HTTP/2 of places that are no named upstream's there.
+    pub(super) fn new(http2: Arc<Http2Vitals>) -> Rc<Self> {
+        let (places, own, idle, sweeping) = Default::default();
+        Rc::new(Self { places, own, idle, sweeping, http2 })
+    }
+
     /// The target's place.
     pub(super) fn place(self: &Rc<Self>, target: &Target, connection: &Connection) -> Rc<Place> {
         let mut places = self.places.borrow_mut();
@@ -89,7 +97,7 @@ impl Pool {
             generation: Cell::default(),
             port: target.port(),
             idle: RefCell::default(),
-            lines: Lines::default(),
+            lines: Lines::new(gate.as_ref().map_or(&self.http2, |gate| gate.http2()).clone()),
             total: self.idle.clone(),
             gate,
         }

@@ -9,11 +9,15 @@ use polygate_plan::{Balance, Settings};
 
 use super::endpoint::Key;
 use super::view::Watching;
-use super::vitals::{EndpointVitals, UpstreamVitals};
+use super::vitals::{EndpointVitals, Http2Vitals, UpstreamVitals};
 
 /// One worker's list of its named upstreams. Its lock is taken when endpoints change, never by a request.
 #[derive(Clone, Default)]
-pub(crate) struct Roll(Arc<Mutex<HashMap<Arc<str>, Entry>>>);
+pub(crate) struct Roll {
+    named: Arc<Mutex<HashMap<Arc<str>, Entry>>>,
+    /// HTTP/2 towards targets that no named upstream has.
+    http2: Arc<Http2Vitals>,
+}
 
 struct Entry {
     vitals: Arc<UpstreamVitals>,
@@ -23,7 +27,12 @@ struct Entry {
 impl Roll {
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entry>> {
         // A panic while listing leaves a list behind that is listed anew.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is counted of HTTP/2 towards targets that no named upstream has.
+    pub(super) fn http2(&self) -> &Arc<Http2Vitals> {
+        &self.http2
     }
 
     /// Lists an upstream with its endpoints.
@@ -76,6 +85,21 @@ pub struct UpstreamReport {
     pub mirroring: u64,
     /// Counts since the start, with their names.
     pub totals: Vec<(&'static str, u64)>,
+    /// What is particular to HTTP/2.
+    pub http2: Http2Report,
+}
+
+/// HTTP/2 towards a named upstream, or towards all targets that none has, over all workers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Http2Report {
+    /// Open connections.
+    pub connections: u64,
+    /// Streams under way.
+    pub streams: u64,
+    /// Requests that wait for a stream.
+    pub waiting: u64,
+    /// Counts since the start, by [`Self::EVENTS`].
+    pub totals: [u64; 5],
 }
 
 /// One endpoint of an upstream, over all workers.
@@ -105,6 +129,22 @@ pub struct EndpointReport {
     pub ejected_until: Option<SystemTime>,
 }
 
+impl Http2Report {
+    /// What is counted: connections that were opened, to which the server said goodbye, and that were closed because it
+    /// broke the protocol; requests that it refused, and those that got no stream.
+    pub const EVENTS: [&'static str; 5] = ["opened", "goaway", "broken", "refused", "overloaded"];
+
+    fn add(&mut self, vitals: &Http2Vitals) {
+        self.connections += vitals.connections.get();
+        self.streams += vitals.streams.get();
+        self.waiting += vitals.waiting.get();
+        let Http2Vitals { opened, goaways, broken, refused, overloaded, .. } = vitals;
+        for (sum, count) in self.totals.iter_mut().zip([opened, goaways, broken, refused, overloaded]) {
+            *sum += count.get();
+        }
+    }
+}
+
 impl UpstreamReport {
     fn add(&mut self, vitals: &UpstreamVitals) {
         self.connections += vitals.connections.get();
@@ -112,6 +152,7 @@ impl UpstreamReport {
         self.running += vitals.running.get();
         self.retrying += vitals.retrying.get();
         self.mirroring += vitals.mirroring.get();
+        self.http2.add(&vitals.http2);
         let totals = [
             ("requests", &vitals.requests),
             ("retries", &vitals.retries),
@@ -143,6 +184,13 @@ impl EndpointReport {
             self.ejected_until = self.ejected_until.max(Some(until));
         }
     }
+}
+
+/// HTTP/2 towards targets that no named upstream has.
+pub(crate) fn plain_http2(rolls: &[&Roll]) -> Http2Report {
+    let mut report = Http2Report::default();
+    rolls.iter().for_each(|roll| report.add(roll.http2()));
+    report
 }
 
 /// The upstreams of a deployment, in its order.

@@ -1,5 +1,6 @@
 //! Counts of upstreams that others may read while one worker writes them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A count that one thread alone writes: an addition is a load and a store, no locked instruction.
@@ -55,6 +56,29 @@ pub(super) struct UpstreamVitals {
     pub(super) unmirrored: Count,
     /// Copies under way.
     pub(super) mirroring: Count,
+    /// What is particular to HTTP/2.
+    pub(super) http2: Arc<Http2Vitals>,
+}
+
+/// HTTP/2 towards one upstream on one worker, or towards all targets that no named upstream has.
+#[derive(Debug, Default)]
+pub(super) struct Http2Vitals {
+    /// Open connections.
+    pub(super) connections: Count,
+    /// Streams under way.
+    pub(super) streams: Count,
+    /// Requests that wait for a stream, or for a connection that is being made.
+    pub(super) waiting: Count,
+    /// Connections on which HTTP/2 began so far.
+    pub(super) opened: Count,
+    /// Connections to which the server said goodbye with GOAWAY.
+    pub(super) goaways: Count,
+    /// Requests that the server let lie: refused, or beyond the last one that its GOAWAY names.
+    pub(super) refused: Count,
+    /// Requests that got no stream, because too many waited or for too long.
+    pub(super) overloaded: Count,
+    /// Connections that were closed because the server broke the protocol, or made too many of our streams do so.
+    pub(super) broken: Count,
 }
 
 /// One endpoint on one worker.

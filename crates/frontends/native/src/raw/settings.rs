@@ -10,7 +10,7 @@ use super::policies::OnFailureName;
 use super::routes::AmbiguousPathsName;
 use super::text::{Address, Duration, Network, Size};
 use super::tls::{Tls, UpstreamTls};
-use super::upstreams::{Dns, Upstream};
+use super::upstreams::{Dns, Upstream, UpstreamHttp2};
 
 /// What is not per route: `polygate.toml`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -250,9 +250,8 @@ pub(crate) struct Connection {
     pub(crate) pool: Option<usize>,
     /// Which HTTP is spoken. Default `http1`.
     pub(crate) protocol: Option<Protocol>,
-    /// HTTP/2 connections to one target at a time, of one worker; beyond, requests wait for a stream. Default 16.
-    #[schemars(range(min = 1))]
-    pub(crate) http2_connections: Option<usize>,
+    /// Caps of HTTP/2 with one target, of one worker.
+    pub(crate) http2: UpstreamHttp2,
     /// A file with certificate authorities (PEM) beside the system's, relative to the project's folder.
     pub(crate) ca_file: Option<String>,
     /// How connections to `https` URLs are encrypted.

@@ -208,6 +208,27 @@ pub(crate) struct Breaker {
     pub(crate) retries: Option<usize>,
 }
 
+/// Caps of HTTP/2 with one target, of one worker.
+#[derive(Debug, Default, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct UpstreamHttp2 {
+    /// Connections at a time; beyond, requests wait for a stream. Default 16.
+    #[schemars(range(min = 1))]
+    pub(crate) connections: Option<usize>,
+    /// Streams on one connection at a time, if the server allows so many. Default 100.
+    #[schemars(range(min = 1, max = 10000))]
+    pub(crate) streams: Option<u32>,
+    /// Requests that wait for a connection, or for a stream on one; beyond, 503. Default 1024.
+    pub(crate) waiting: Option<usize>,
+    /// Bytes of one response that are taken before they are read. Default 256KiB.
+    pub(crate) stream_window: Option<Size>,
+    /// Bytes of one request that wait to be written. Default 64KiB.
+    pub(crate) send_buffer: Option<Size>,
+    /// Streams that had to be reset because the server broke the protocol; beyond, its connection is closed. Default 100.
+    #[schemars(range(min = 1))]
+    pub(crate) stream_errors: Option<usize>,
+}
+
 /// Where copies of requests go; their answers are thrown away.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -253,9 +274,8 @@ pub(crate) struct Upstream {
     pub(crate) pool: Option<usize>,
     /// Which HTTP is spoken.
     pub(crate) protocol: Option<Protocol>,
-    /// HTTP/2 connections to one target at a time, of one worker.
-    #[schemars(range(min = 1))]
-    pub(crate) http2_connections: Option<usize>,
+    /// Caps of HTTP/2 with one target, of one worker.
+    pub(crate) http2: UpstreamHttp2,
     /// A file with certificate authorities (PEM) beside the system's, relative to the project's folder.
     pub(crate) ca_file: Option<String>,
     /// How connections to `https` targets are encrypted.

@@ -164,11 +164,12 @@ fn settings_are_read() {
         connect = "250ms"
         pool = 5
         protocol = "http2"
-        http2-connections = 3
+        http2 = { connections = 3, streams = 9, waiting = 0, stream-errors = 5 }
         ca-file = "ca.pem"
         [upstreams.one]
         url = "http://one"
         protocol = "auto"
+        http2 = { streams = 8, stream-window = "1MiB", send-buffer = "2KiB" }
         [outbound]
         private = false
         [log]
@@ -217,7 +218,11 @@ fn settings_are_read() {
     assert_eq!(s.connection.connect, Duration::from_millis(250));
     assert_eq!((s.upstreams[0].connection.pool, s.outbound.private), (5, false));
     let own = &s.upstreams[0].connection;
-    assert_eq!((own.protocol, own.http2_connections), (polygate_plan::UpstreamProtocol::Auto, 3));
+    assert_eq!(own.protocol, polygate_plan::UpstreamProtocol::Auto);
+    let http2 = &own.http2;
+    assert_eq!((http2.connections, http2.streams, http2.waiting, http2.stream_errors), (3, 8, 0, 5));
+    assert_eq!((http2.stream_window, http2.send_buffer), (ByteSize::mib(1), ByteSize::kib(2)));
+    assert_eq!((s.connection.http2.streams, s.connection.http2.stream_window), (9, ByteSize::kib(256)));
     assert_eq!(s.connection.protocol, polygate_plan::UpstreamProtocol::Http2);
     assert_eq!(s.connection.tls.authorities, [plan.root.join("ca.pem")]);
     assert_eq!(

@@ -366,6 +366,32 @@ fn a_policy_of_which_code_speaks_is_not_unused() {
 }
 
 #[test]
+fn windows_of_http2_to_upstreams_that_cannot_be() {
+    let text = routes(&[("/", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let settings = r#"
+[connection.http2]
+streams = 3000
+stream-window = "1MiB"
+[upstreams.a]
+url = "http://a"
+http2 = { streams = 0 }
+[upstreams.b]
+url = "http://b"
+http2 = { streams = 20, send-buffer = 1 }
+"#;
+    let expected = r#"
+polygate.toml:7:21+1 error[out-of-range] upstreams.a.http2.streams: 0 is out of range | a number from 1 to 10000
+"#;
+    refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
+    let expected = r#"
+polygate.toml:4:17+6 error[bad-value] connection.http2.stream-window: 1MiB is no size for stream-window | 1KiB to 715827 bytes, so that 3000 streams share 2047MiB
+polygate.toml:10:39+1 error[bad-value] upstreams.b.http2.send-buffer: 1B is no size for send-buffer | 1KiB to 2047MiB
+"#;
+    let settings = settings.replace("streams = 0", "streams = 1");
+    refused(&[("config/a.oas.json", &text), ("polygate.toml", &settings)], expected);
+}
+
+#[test]
 fn windows_of_http2_that_cannot_be() {
     let settings = r#"
 [limits.http2]

@@ -4,30 +4,22 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{Builder, Connection, SendRequest};
+use h2::client::{Builder, Connection as H2, SendRequest};
 use polygate_http1::Limits;
 use polygate_pipeline::{Failure, Reason};
+use polygate_plan::{Connection, MAX_HTTP2_WINDOW, UpstreamHttp2};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::super::breaker::Open;
 use super::super::pool::Place;
 use super::super::stream::{Connected, Stream};
-
-/// Streams that we open on one connection at most, whatever the server lets us.
-pub(super) const MAX_STREAMS: usize = 100;
-/// Bytes of one response that are taken before they are read.
-const STREAM_WINDOW: u32 = 256 << 10;
-/// Bytes of one request that wait to be written.
-const SEND_BUFFER: usize = 64 << 10;
-/// No response that nobody reads holds up another one on its connection: there is room for the windows of all.
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS as u32;
-/// Streams that the server may make us reset by breaking the protocol, before its connection is closed.
-const MAX_STREAM_ERRORS: usize = 100;
+use super::super::vitals::Http2Vitals;
 
 /// How long a server is given to take our last frame.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -40,12 +32,17 @@ pub(in crate::upstream) struct Line {
     pub(super) generation: u32,
     /// How long it is kept without a stream.
     pub(super) keep_alive: Duration,
+    /// Streams on it at most, whatever the server allows.
+    most_streams: usize,
     streams: Cell<usize>,
     /// Whether it has carried a request before.
     used: Cell<bool>,
     idle_since: Cell<Instant>,
     /// No further request is put on it.
     retired: Cell<bool>,
+    /// Whether the server has said goodbye.
+    goodbye: Cell<bool>,
+    vitals: Arc<Http2Vitals>,
     place: Weak<Place>,
     /// Told when the line is dropped.
     dropped: Rc<Notify>,
@@ -68,10 +65,10 @@ impl Line {
     pub(super) async fn begin(
         connected: Connected,
         place: &Rc<Place>,
-        keep_alive: Duration,
+        settings: &Connection,
     ) -> Result<Rc<Self>, Failure> {
         let Connected { stream, peer, generation, open, .. } = connected;
-        let handshake = builder().handshake::<Stream, Bytes>(stream).await;
+        let handshake = builder(&settings.http2).handshake::<Stream, Bytes>(stream).await;
         let (sender, connection) = handshake.map_err(|error| {
             let failure = Failure::new(Reason::UpstreamClosed).detail("closed as it was made");
             failure.source(error).retryable()
@@ -80,37 +77,57 @@ impl Line {
             sender,
             peer,
             generation,
-            keep_alive,
+            keep_alive: settings.keep_alive,
+            most_streams: settings.http2.streams as usize,
             streams: Cell::new(0),
             used: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
             retired: Cell::new(false),
+            goodbye: Cell::new(false),
+            vitals: place.lines.vitals.clone(),
             place: Rc::downgrade(place),
             dropped: Rc::default(),
             _open: open,
         });
-        tokio::task::spawn_local(drive(connection, Rc::downgrade(&line), line.dropped.clone()));
+        line.vitals.opened.add(1);
+        line.vitals.connections.add(1);
+        let (dropped, vitals) = (line.dropped.clone(), line.vitals.clone());
+        tokio::task::spawn_local(drive(connection, Rc::downgrade(&line), dropped, vitals));
         Ok(line)
     }
 
     /// A place on it, when it is good and not full.
     pub(super) fn take(self: &Rc<Self>) -> Option<Ticket> {
         let mut sender = self.sender.clone();
-        if !self.has_room() || !is_open(&mut sender) {
+        if !self.has_room() || !self.is_open(&mut sender) {
             return None;
         }
         self.streams.set(self.streams.get() + 1);
+        self.vitals.streams.add(1);
         Some(Ticket { line: self.clone(), sender, reused: self.used.replace(true) })
     }
 
     /// Whether requests may still be put on it: the server has not said goodbye, and there are numbers for streams left.
     pub(super) fn is_good(&self) -> bool {
-        !self.retired.get() && is_open(&mut self.sender.clone())
+        !self.retired.get() && self.is_open(&mut self.sender.clone())
+    }
+
+    fn is_open(&self, sender: &mut SendRequest<Bytes>) -> bool {
+        match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(error)) if error.is_go_away() && error.is_remote() => {
+                if !self.goodbye.replace(true) {
+                    self.vitals.goaways.add(1);
+                }
+                false
+            }
+            Poll::Ready(Err(_)) | Poll::Pending => false,
+        }
     }
 
     /// Whether one more stream may be open.
     pub(super) fn has_room(&self) -> bool {
-        self.streams.get() < MAX_STREAMS.min(self.sender.current_max_send_streams())
+        self.streams.get() < self.most_streams.min(self.sender.current_max_send_streams())
     }
 
     /// Since when it has no stream.
@@ -130,6 +147,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
+        self.vitals.connections.sub(1);
         self.dropped.notify_one();
     }
 }
@@ -154,6 +172,7 @@ impl Drop for Ticket {
         let line = &self.line;
         let left = line.streams.get() - 1;
         line.streams.set(left);
+        line.vitals.streams.sub(1);
         if left == 0 {
             line.idle_since.set(Instant::now());
             if line.keep_alive.is_zero() {
@@ -166,27 +185,31 @@ impl Drop for Ticket {
     }
 }
 
-fn builder() -> Builder {
+fn builder(caps: &UpstreamHttp2) -> Builder {
+    let window = caps.stream_window.bytes().min(MAX_HTTP2_WINDOW);
+    // No response that nobody reads holds up another one on its connection: there is room for the windows of all.
+    let all = window.saturating_mul(u64::from(caps.streams)).min(MAX_HTTP2_WINDOW);
     let mut builder = Builder::new();
     builder
         .enable_push(false)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER)
+        .initial_window_size(window as u32)
+        .initial_connection_window_size(all as u32)
+        .max_send_buffer_size(caps.send_buffer.bytes() as usize)
         .max_header_list_size(Limits::DEFAULT.head as u32)
-        .max_local_error_reset_streams(Some(MAX_STREAM_ERRORS))
+        .max_local_error_reset_streams(Some(caps.stream_errors))
         // What small frames cost beyond their bytes, while they wait to be read: the crate's own measure would end a
         // server that streams small messages faster than they are taken.
-        .data_frame_budget(2 * CONNECTION_WINDOW as usize);
+        .data_frame_budget(2 * all as usize);
     builder
 }
 
-fn is_open(sender: &mut SendRequest<Bytes>) -> bool {
-    matches!(sender.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
-}
-
 /// Drives a connection to its end.
-async fn drive(connection: Connection<Stream, Bytes>, line: Weak<Line>, dropped: Rc<Notify>) {
+async fn drive(
+    connection: H2<Stream, Bytes>,
+    line: Weak<Line>,
+    dropped: Rc<Notify>,
+    vitals: Arc<Http2Vitals>,
+) {
     let mut connection = pin!(connection);
     let end = tokio::select! {
         end = &mut connection => end,
@@ -196,9 +219,14 @@ async fn drive(connection: Connection<Stream, Bytes>, line: Weak<Line>, dropped:
         },
     };
     if let Err(error) = end {
+        if error.is_library() {
+            vitals.broken.add(1);
+        }
         tracing::debug!(%error, "an HTTP/2 connection to an upstream ended");
     }
     if let Some(line) = line.upgrade() {
+        // A goodbye on a connection that nobody needed is seen here alone.
+        let _ = line.is_good();
         line.retire();
     }
 }

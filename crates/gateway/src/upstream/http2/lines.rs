@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use polygate_pipeline::{Failure, Reason, Target};
 use polygate_plan::UpstreamProtocol;
@@ -11,14 +12,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::named::Admitted;
 use super::super::stream::Connected;
+use super::super::vitals::Http2Vitals;
 use super::super::{Inner, Way};
 use super::line::{Line, Ticket};
 
-/// Requests that wait for a connection to one place, or for a stream on one. Beyond: 503.
-pub(super) const MAX_WAITING: usize = 1024;
-
 /// HTTP/2 connections to one target.
-#[derive(Default)]
 pub(in crate::upstream) struct Lines {
     open: RefCell<Vec<Rc<Line>>>,
     /// The connection that is being made.
@@ -28,6 +26,7 @@ pub(in crate::upstream) struct Lines {
     waiting: Cell<usize>,
     /// Whether the server chose HTTP/1.1 the last time: each request needs a connection then.
     unlikely: Cell<bool>,
+    pub(super) vitals: Arc<Http2Vitals>,
 }
 
 /// What waits together has the same outcome.
@@ -55,6 +54,12 @@ enum Found {
 }
 
 impl Lines {
+    /// None as yet; what becomes of them is counted there.
+    pub(in crate::upstream) fn new(vitals: Arc<Http2Vitals>) -> Self {
+        let (open, making, changed, waiting, unlikely) = Default::default();
+        Self { open, making, changed, waiting, unlikely, vitals }
+    }
+
     /// A place for a stream on a connection of that generation whose address is admitted; else whether one more
     /// connection may be made.
     fn find(&self, generation: u32, most: usize, admits: impl Fn(IpAddr) -> bool) -> Found {
@@ -141,12 +146,12 @@ impl Inner {
     /// Why no connection could be made, or that too many requests wait.
     pub(super) async fn line(&self, target: &Target, way: &Way<'_>) -> Result<Ready, Failure> {
         let lines = &way.place.lines;
-        let most = way.connection.http2_connections;
+        let caps = &way.connection.http2;
         let mut until = None;
         loop {
             // Before anything is looked at, so that no change is missed.
             let changed = lines.changed.notified();
-            let found = lines.find(way.place.generation(), most, |ip| way.policy.admits(ip));
+            let found = lines.find(way.place.generation(), caps.connections, |ip| way.policy.admits(ip));
             if let Found::Ticket(ticket) = found {
                 return Ok(Ready::Http2(ticket));
             }
@@ -161,16 +166,19 @@ impl Inner {
                 }
             }
             let overloaded = |what: String| {
-                let detail = format!("{}: {what}", target.authority());
-                Failure::new(Reason::UpstreamOverloaded).detail(detail)
+                lines.vitals.overloaded.add(1);
+                match way.named {
+                    Some(named) => named.overloaded(what),
+                    None => Failure::new(Reason::UpstreamOverloaded)
+                        .detail(format!("{}: {what}", target.authority())),
+                }
             };
-            if lines.waiting.get() >= MAX_WAITING {
-                return Err(overloaded(format!("{MAX_WAITING} requests wait for a stream")));
+            if lines.waiting.get() >= caps.waiting {
+                return Err(overloaded(format!("{} requests wait for a stream", lines.waiting.get())));
             }
             let time = way.connection.connect;
             let until = *until.get_or_insert_with(|| Instant::now() + time);
-            lines.waiting.set(lines.waiting.get() + 1);
-            let waits = Waits(lines);
+            let waits = Waits::begin(lines);
             let waited = timeout_at(until, changed).await;
             drop(waits);
             if let Some((reason, detail)) = making.as_ref().and_then(|making| making.failed.get()) {
@@ -210,7 +218,7 @@ impl Inner {
         if !connected.http2 {
             return Ok(Some(Ready::Http1(Box::new(connected))));
         }
-        let line = Line::begin(connected, way.place, way.connection.keep_alive).await?;
+        let line = Line::begin(connected, way.place, way.connection).await?;
         let ticket = line.take();
         if generation == way.place.generation() {
             way.place.lines.open.borrow_mut().push(line);
@@ -225,9 +233,18 @@ impl Inner {
 /// A request that waits.
 struct Waits<'a>(&'a Lines);
 
+impl<'a> Waits<'a> {
+    fn begin(lines: &'a Lines) -> Self {
+        lines.waiting.set(lines.waiting.get() + 1);
+        lines.vitals.waiting.add(1);
+        Self(lines)
+    }
+}
+
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         self.0.waiting.set(self.0.waiting.get() - 1);
+        self.0.vitals.waiting.sub(1);
     }
 }
 

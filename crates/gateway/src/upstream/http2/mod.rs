@@ -63,6 +63,9 @@ impl Inner {
                 },
                 Err(no) => no,
             };
+            if sent.unprocessed {
+                way.place.lines.vitals.refused.add(1);
+            }
             // What was not processed can be sent again whatever it is (RFC 9113 8.7), and what can be repeated without
             // harm is when a connection that was used before is lost with it (RFC 9112 9.3.1).
             let harmless = sent.unprocessed || sent.died && reused && is_idempotent(&request.method);

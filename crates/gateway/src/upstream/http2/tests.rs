@@ -12,20 +12,23 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use polygate_pipeline::{
-    Body, BodyStream, Failure, Frame, Headers, Interim, Method, Reason, Request, StatusCode, Target, Upgrade,
+    Body, BodyStream, ByteSize, Failure, Frame, Headers, Interim, Method, Reason, Request, StatusCode,
+    Target, Upgrade,
 };
-use polygate_plan::{Connection, Settings, UpstreamProtocol, UpstreamTls};
+use polygate_plan::{Connection, Settings, UpstreamHttp2, UpstreamProtocol, UpstreamTls};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::super::connect::AddressPolicy;
-use super::super::{Client, Way};
+use super::super::{Client, Roll, Way};
 use super::flight::Flight;
 use super::head;
 use super::lines::Ready;
 use crate::tls::testing::{Authority, Folder};
+
+mod caps;
 
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -136,6 +139,10 @@ async fn answer(path: String, mut body: RecvStream, mut respond: SendResponse<By
             let mut send = respond.send_response(nothing(200), false).unwrap();
             note_reset(poll_fn(|cx| send.poll_reset(cx)).await, &seen);
         }
+        // Its length is a lie.
+        "/liar" => {
+            respond.send_response(head(200).header("content-length", "5").body(()).unwrap(), true).unwrap();
+        }
         "/never" => note_reset(poll_fn(|cx| respond.poll_reset(cx)).await, &seen),
         "/wait" => {
             seen.release.notified().await;
@@ -169,6 +176,10 @@ async fn write(send: &mut SendStream<Bytes>, mut data: Bytes) {
 }
 
 fn client() -> (Rc<Client>, Connection) {
+    reporting(Roll::default())
+}
+
+fn reporting(roll: Roll) -> (Rc<Client>, Connection) {
     let connection = Connection {
         connect: Duration::from_millis(300),
         response: Duration::from_secs(5),
@@ -176,7 +187,7 @@ fn client() -> (Rc<Client>, Connection) {
         protocol: UpstreamProtocol::Http2,
         ..Connection::default()
     };
-    (Client::new(&Settings::default()), connection)
+    (Client::reporting(&Settings::default(), roll), connection)
 }
 
 async fn reason(client: &Client, connection: &Rc<Connection>, request: Request) -> Reason {
@@ -236,7 +247,8 @@ fn requests_share_a_few_connections_and_wait_beyond() {
     run(async {
         let server = Server::start(2).await;
         let (client, connection) = client();
-        let connection = Rc::new(Connection { http2_connections: 2, ..connection });
+        let http2 = UpstreamHttp2 { connections: 2, ..connection.http2 };
+        let connection = Rc::new(Connection { http2, ..connection });
         // The server's limit is known once it has spoken.
         assert_eq!(text(&client, &connection, server.request(Method::GET, "/")).await, "ok");
         let ask = |path: &str| {

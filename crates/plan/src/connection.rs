@@ -18,7 +18,8 @@ pub struct Connection {
     pub idle_body: Duration,
     /// How long an unused connection is kept. Default 60 s.
     pub keep_alive: Duration,
-    /// Unused connections kept per target and worker. Default 64.
+    /// Unused connections kept per target and worker: those that a burst of requests needed at a time, and not for longer
+    /// than `keep_alive`, because the one that was used last is used first. Default 512.
     pub pool: usize,
     /// Which HTTP is spoken. Default HTTP/1.1.
     pub protocol: UpstreamProtocol,
@@ -90,7 +91,7 @@ impl Default for Connection {
             response: Duration::from_secs(60),
             idle_body: Duration::from_secs(60),
             keep_alive: Duration::from_secs(60),
-            pool: 64,
+            pool: 512,
             protocol: UpstreamProtocol::Http1,
             http2: UpstreamHttp2::default(),
             tls: Arc::default(),

@@ -48,7 +48,7 @@ pub(super) fn peer_config(port: u16, protocol: Protocol, certificate: Option<&Ce
         )
     });
     format!(
-        "upstream up {{ server 127.0.0.1:{UPSTREAM_PORT}; keepalive 256; keepalive_requests 1000000000; }}\n\
+        "upstream up {{ server 127.0.0.1:{UPSTREAM_PORT}; keepalive 1024; keepalive_requests 1000000000; }}\n\
          server {{ listen 127.0.0.1:{port} {listen}; {encrypted} location / {{ proxy_pass http://up;\n\
          proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header X-Forwarded-For $remote_addr; }} }}"
     )

@@ -18,7 +18,7 @@ use super::vitals::Http2Vitals;
 use crate::wire::now;
 
 /// Unused connections of all targets together; beyond, they are closed after use.
-pub(super) const MAX_IDLE: usize = 1024;
+pub(super) const MAX_IDLE: usize = 4096;
 /// How often unused connections are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 

@@ -164,6 +164,25 @@ fn keeps_connections_and_uses_them_again() {
 }
 
 #[test]
+fn connections_of_many_requests_at_a_time_are_kept() {
+    run(async {
+        const MANY: usize = 300;
+        let twice = || vec![Act::Answer(HEAD, OK), Act::Answer(HEAD, OK), Act::Hang];
+        let upstream = Upstream::start((0..MANY).map(|_| twice()).collect()).await;
+        let (client, connection) = (Client::new(&Settings::default()), Rc::new(Connection::default()));
+        for _ in 0..2 {
+            let request = || client.send_to(upstream.request(Method::GET, "/"), &connection, None);
+            let responses = futures_util::future::join_all((0..MANY).map(|_| request())).await;
+            assert!(responses.into_iter().all(|response| response.is_ok()));
+            // None had to be made for the second round, nor will there be for a third.
+            assert_eq!(upstream.connections.get(), MANY);
+            let place = client.0.pool.place(&upstream.request(Method::GET, "/").target, &connection);
+            assert_eq!(place.len(), MANY);
+        }
+    });
+}
+
+#[test]
 fn a_kept_connection_that_died_is_replaced_once() {
     run(async {
         let first = || vec![Act::Answer(HEAD, OK), Act::Answer(HEAD, "")];

@@ -246,7 +246,7 @@ pub(crate) struct Connection {
     pub(crate) idle_body: Option<Duration>,
     /// How long an unused connection is kept. Default 60s.
     pub(crate) keep_alive: Option<Duration>,
-    /// Unused connections kept per target and worker. Default 64.
+    /// Unused connections kept per target and worker. Default 512.
     pub(crate) pool: Option<usize>,
     /// Which HTTP is spoken. Default `http1`.
     pub(crate) protocol: Option<Protocol>,

@@ -183,13 +183,13 @@ impl Headers {
     }
 
     /// Hands out every field in order: the well-known name if it is one, the name, and the value as a part of one
-    /// buffer that all values share, without a copy. They keep that buffer, a whole head, alive.
-    pub fn for_each_shared(self, mut take: impl FnMut(Known, &str, Bytes)) {
+    /// buffer that all values share, without a copy. They keep that buffer, a whole head, alive. Names come as bytes, as with
+    /// [`iter_raw`](Self::iter_raw).
+    pub fn for_each_shared(self, mut take: impl FnMut(Known, &[u8], Bytes)) {
         let arena = Bytes::from(self.arena);
         for field in self.fields {
             let (name, value) = (field.name as usize, field.value as usize);
-            // Names are tokens, hence ASCII.
-            let name = std::str::from_utf8(&arena[name..name + field.name_len as usize]).unwrap_or("");
+            let name = &arena[name..name + field.name_len as usize];
             take(field.known, name, arena.slice(value..value + field.value_len as usize));
         }
     }
@@ -580,7 +580,7 @@ mod tests {
         let mut seen = Vec::new();
         h.for_each_shared(|known, name, value| {
             assert!(value.is_empty() || arena.contains(&(value.as_ptr() as usize)));
-            seen.push((known, name.to_owned(), value));
+            seen.push((known, String::from_utf8(name.to_vec()).unwrap(), value));
         });
         assert_eq!(seen[0], (Known::Host, "Host".to_owned(), Bytes::from_static(b"a")));
         assert_eq!(seen[2], (Known::Other, "x-one".to_owned(), Bytes::from_static(b"2")));

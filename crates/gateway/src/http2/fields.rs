@@ -3,12 +3,19 @@
 //! Both ways a value crosses with one copy at most: into our arena once, out of it as a part of the arena. Fields that
 //! belong to one HTTP/1.1 connection never cross (RFC 9113 8.2.2).
 
-use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use polygate_http1::{refuse_disguise, trailers};
 use polygate_pipeline::{Headers, Known};
 
-/// Room for fields that layers add, so that the table is rarely grown.
-const SPARE_FIELDS: usize = 6;
+/// Room for fields that the gateway and layers add, and for their bytes, so that neither is often grown.
+const SPARE: (usize, usize) = (6, 192);
+
+// Names that the crate has no constants for, and that many heads hold.
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Why fields that were received are not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +53,7 @@ pub(crate) fn received(map: &HeaderMap) -> Result<Headers, Malformed> {
         }
         bytes += name.as_str().len() + raw.len() + 2;
     }
-    let mut arena = Vec::with_capacity(bytes);
+    let mut arena = Vec::with_capacity(bytes + SPARE.1);
     for (name, value) in joined(map) {
         match name {
             Some(name) => arena.extend_from_slice(name.as_str().as_bytes()),
@@ -54,7 +61,7 @@ pub(crate) fn received(map: &HeaderMap) -> Result<Headers, Malformed> {
         }
         arena.extend_from_slice(value.as_bytes());
     }
-    let mut headers = Headers::from_arena(arena, map.len() + SPARE_FIELDS);
+    let mut headers = Headers::from_arena(arena, map.len() + SPARE.0);
     let mut at = 0;
     let mut fields = joined(map).peekable();
     while let Some((name, value)) = fields.next() {
@@ -98,7 +105,7 @@ pub(crate) fn to_send(headers: Headers, into: &mut HeaderMap, mut drop: impl FnM
             return;
         }
         let value = HeaderValue::from_maybe_shared(value);
-        if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name.as_bytes()), value) {
+        if let (Some(name), Ok(mut value)) = (name_of(known, name), value) {
             // Each is sent once: in the table of the compression it would only drive out others.
             value.set_sensitive(known == Known::XRequestId || known == Known::Traceparent);
             into.append(name, value);
@@ -110,15 +117,41 @@ pub(crate) fn to_send(headers: Headers, into: &mut HeaderMap, mut drop: impl FnM
 pub(crate) fn trailers_to_send(headers: Headers) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(headers.len());
     headers.for_each_shared(|known, name, value| {
-        if !trailers::is_allowed(known, name) {
+        // Names are tokens, hence ASCII.
+        if !std::str::from_utf8(name).is_ok_and(|name| trailers::is_allowed(known, name)) {
             return;
         }
         let value = HeaderValue::from_maybe_shared(value);
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), value) {
+        if let (Some(name), Ok(value)) = (name_of(known, name), value) {
             map.append(name, value);
         }
     });
     map
+}
+
+/// A field's name as the crate has it. Those that most responses hold are not read letter by letter; a name that is
+/// spelt out may have to be allocated.
+fn name_of(known: Known, name: &[u8]) -> Option<HeaderName> {
+    let found = match known {
+        Known::CacheControl => header::CACHE_CONTROL,
+        Known::ContentEncoding => header::CONTENT_ENCODING,
+        Known::ContentLength => header::CONTENT_LENGTH,
+        Known::ContentType => header::CONTENT_TYPE,
+        Known::Date => header::DATE,
+        Known::Location => header::LOCATION,
+        Known::Server => header::SERVER,
+        Known::SetCookie => header::SET_COOKIE,
+        Known::Accept => header::ACCEPT,
+        Known::AcceptEncoding => header::ACCEPT_ENCODING,
+        Known::UserAgent => header::USER_AGENT,
+        Known::Traceparent => TRACEPARENT.clone(),
+        Known::XRequestId => X_REQUEST_ID.clone(),
+        Known::XForwardedFor => X_FORWARDED_FOR.clone(),
+        Known::XForwardedHost => X_FORWARDED_HOST.clone(),
+        Known::XForwardedProto => X_FORWARDED_PROTO.clone(),
+        _ => return HeaderName::from_bytes(name).ok(),
+    };
+    Some(found)
 }
 
 #[cfg(test)]
@@ -175,6 +208,19 @@ mod tests {
         let mut sent = HeaderMap::new();
         to_send(headers, &mut sent, |known| known == Known::Host);
         assert_eq!(sent, map(&[("x-two", "2"), ("x-two", "3")]));
+    }
+
+    #[test]
+    fn names_that_are_known_are_the_ones_that_are_meant() {
+        let names =
+            ["Accept", "Accept-Encoding", "Cache-Control", "Content-Encoding", "Content-Type", "Date"];
+        let more = ["Location", "Server", "Set-Cookie", "User-Agent", "Traceparent", "X-Request-Id", "Via"];
+        let forwarded = ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Content-Length", "X-Y"];
+        for name in names.into_iter().chain(more).chain(forwarded) {
+            let mut sent = HeaderMap::new();
+            to_send([(name, "1")].into_iter().collect(), &mut sent, |_| false);
+            assert_eq!(sent.keys().next().map(HeaderName::as_str), Some(&*name.to_ascii_lowercase()));
+        }
     }
 
     #[test]

@@ -181,7 +181,8 @@ impl<S: Service> Driver<S> {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     let stream = Stream::new(self.shared.clone(), respond);
-                    tokio::task::spawn_local(stream.serve(request));
+                    // Boxed: a task moves what it holds about, to the day that it ends.
+                    tokio::task::spawn_local(Box::pin(stream.serve(request)));
                     continue;
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),

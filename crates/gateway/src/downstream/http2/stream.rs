@@ -138,8 +138,11 @@ impl<S: Service> Stream<S> {
             upgrade: None,
         };
         let length = encode::response_length(response.status, &response.headers, &options);
-        let dated = response.headers.known(Known::Date).is_some();
-        let mut map = HeaderMap::with_capacity(response.headers.len() + 2);
+        let has = |known| usize::from(response.headers.known(known).is_some());
+        let dated = has(Known::Date) > 0;
+        // Exact: a table that is larger by a little may be twice as large.
+        let fields = response.headers.len() + 2 - has(Known::Date) - has(Known::ContentLength);
+        let mut map = HeaderMap::with_capacity(fields);
         fields::to_send(response.headers, &mut map, |known| known == Known::ContentLength);
         if let Some(length) = length {
             map.insert(CONTENT_LENGTH, HeaderValue::from(length));

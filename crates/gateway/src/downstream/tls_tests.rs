@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use polygate_pipeline::{Body, Client, Response, Scheme, SubjectName, TlsVersion};
 use polygate_plan::{ClientAuth, Tls};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::default_provider as ring_provider;
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -56,11 +58,23 @@ fn showing(authority: &Authority, issued: &Issued) -> Arc<ClientConfig> {
 }
 
 fn client(authority: &Authority) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+    client_with(authority, ring_provider())
+}
+
+fn client_with(
+    authority: &Authority,
+    provider: CryptoProvider,
+) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
     use rustls::pki_types::pem::PemObject;
     let mut roots = RootCertStore::empty();
     roots.add(rustls::pki_types::CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    // Without a suite of a version there is nothing that it could be spoken with.
+    let spoken = |version| provider.cipher_suites.iter().any(|suite| suite.version().version == version);
+    let versions: Vec<_> = [&rustls::version::TLS13, &rustls::version::TLS12]
+        .into_iter()
+        .filter(|version| spoken(version.version))
+        .collect();
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&versions);
     builder.unwrap().with_root_certificates(roots)
 }
 
@@ -121,6 +135,37 @@ fn sessions_are_resumed_also_with_another_acceptor() {
         gate.secure.replace(acceptor(&strict, Some(&gate.secure.acceptor())));
         assert_eq!(gate.ask(&config).await.unwrap(), "anonymous");
         assert_eq!((gate.handshakes().full, gate.handshakes().resumed), (2, 2));
+    });
+}
+
+#[test]
+fn cipher_suites_are_chosen_by_our_order_unless_the_client_lacks_instructions_for_aes() {
+    use rustls::crypto::ring::cipher_suite::*;
+    run(async {
+        let (_folder, authority, tls) = house();
+        let gate = gate(&tls, &Settings::default());
+        let (aes_128, aes_256) = (TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384);
+        let chacha = TLS13_CHACHA20_POLY1305_SHA256;
+        let old_128 = TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+        let old_256 = TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384;
+        let old_chacha = TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;
+        for (offered, expected) in [
+            (vec![aes_256, chacha, aes_128], aes_128),
+            (vec![aes_256, chacha], aes_256),
+            (vec![aes_256], aes_256),
+            (vec![chacha, aes_256, aes_128], chacha),
+            (vec![chacha], chacha),
+            (vec![old_256, old_chacha, old_128], old_128),
+            (vec![old_chacha, old_256, old_128], old_chacha),
+            (vec![aes_256, aes_128, old_256, old_128], aes_128),
+        ] {
+            let names = format!("{offered:?}");
+            let provider = CryptoProvider { cipher_suites: offered, ..ring_provider() };
+            let config = Arc::new(client_with(&authority, provider).with_no_client_auth());
+            let stream = gate.connect("a.test", &config).await.unwrap();
+            let chosen = stream.get_ref().1.negotiated_cipher_suite().unwrap().suite();
+            assert_eq!(chosen, expected.suite(), "{names}");
+        }
     });
 }
 

@@ -20,10 +20,14 @@ use super::certificate::{Certificate, authorities};
 use super::challenges::Challenges;
 use super::peer;
 use super::resolver::Resolver;
+use super::suites;
 
 /// Certificates and configuration, immutable; shared by the workers.
 pub(crate) struct Acceptor {
+    /// In which our order of cipher suites holds.
     config: Arc<ServerConfig>,
+    /// The same, in which the client's does.
+    following: Arc<ServerConfig>,
     resolver: Arc<Resolver>,
     /// Over the content of all files, to notice changes.
     digest: Digest,
@@ -56,7 +60,9 @@ impl Acceptor {
     /// The second part holds all that is wrong; with an error among it there is no acceptor.
     pub(crate) fn load(tls: &Tls, before: Option<&Self>) -> (Option<Self>, Vec<Diagnostic>) {
         let mut found = Vec::new();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut provider = rustls::crypto::ring::default_provider();
+        suites::order(&mut provider);
+        let provider = Arc::new(provider);
         let mut content = digest::Context::new(&digest::SHA256);
         let mut certificates: Vec<Certificate> = tls
             .certificates
@@ -84,9 +90,11 @@ impl Acceptor {
         };
         let resolver = Arc::new(Resolver::new(certificates));
         let built = sessions.and_then(|sessions| {
-            let config = config(tls, provider, verifier, resolver.clone(), sessions.tickets.clone())?;
-            let digest = finish(content);
-            Ok(Self { config: Arc::new(config), resolver, digest, sessions, challenges: None })
+            let following = config(tls, provider, verifier, resolver.clone(), sessions.tickets.clone())?;
+            let mut config = following.clone();
+            config.ignore_client_order = true;
+            let (config, following) = (Arc::new(config), Arc::new(following));
+            Ok(Self { config, following, resolver, digest: finish(content), sessions, challenges: None })
         });
         match built {
             Ok(acceptor) => (Some(acceptor), found),
@@ -135,12 +143,14 @@ impl Acceptor {
             let _ = stream.shutdown().await;
             return Err((io::Error::other(Challenged), None));
         }
-        let shown = {
+        let (shown, config) = {
             let hello = hello.client_hello();
-            self.resolver.choose(hello.server_name(), hello.signature_schemes())
+            let follows = suites::follows_client(hello.cipher_suites(), &self.config);
+            let config = if follows { &self.following } else { &self.config };
+            (self.resolver.choose(hello.server_name(), hello.signature_schemes()), config)
         };
         let names = shown.map(|shown| shown.names.clone()).unwrap_or_default();
-        let handshake = hello.into_stream(self.config.clone()).into_fallible();
+        let handshake = hello.into_stream(config.clone()).into_fallible();
         let stream = handshake.await.map_err(|(error, stream)| (error, Some(stream)))?;
         let facts = peer::facts(stream.get_ref().1, names);
         Ok((stream, facts))

@@ -12,6 +12,7 @@ mod keeper;
 mod name;
 mod peer;
 mod resolver;
+mod suites;
 mod upstream;
 
 pub(crate) use acceptor::{Acceptor, is_challenge};

@@ -1,7 +1,7 @@
 //! Which cipher suite a handshake agrees on.
 //!
-//! AES with keys of 128 bits comes first, as with other large servers: both lengths are out of reach of an attacker, and
-//! the longer one goes with SHA-384, which processors have no instructions for. A client that would rather have
+//! AES with keys of 128 bits comes first, as in Go's library: both lengths are out of reach of an attacker, and the
+//! longer one goes with SHA-384, which hardly a processor has instructions for. A client that would rather have
 //! ChaCha20 gets it: it says so where it has no instructions for AES.
 
 use rustls::crypto::CryptoProvider;

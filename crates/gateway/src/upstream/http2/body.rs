@@ -68,10 +68,12 @@ impl ResponseBody {
         }
     }
 
-    /// A reset without blame stands behind a whole response whose request was not wanted to its end (RFC 9113 8.1).
+    /// A reset without blame stands behind a whole response whose request was not wanted to its end (RFC 9113 8.1). The
+    /// crate holds it back when the end has come: here it stands in the place of the end, and only a length can tell that
+    /// nothing is missing.
     fn broken(&self, error: h2::Error) -> Poll<Option<Result<Frame, Failure>>> {
         let blameless = error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
-        if blameless && self.left.is_none_or(|left| left == 0) {
+        if blameless && self.left == Some(0) {
             return Poll::Ready(None);
         }
         Poll::Ready(Some(Err(failure(error, "within the body"))))

@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use polygate_pipeline::{Failure, Reason, Target};
 use polygate_plan::UpstreamProtocol;
@@ -16,6 +17,9 @@ use super::super::vitals::Http2Vitals;
 use super::super::{Inner, Way};
 use super::line::{Line, Ticket};
 
+/// How long a server that chose HTTP/1.1 is taken to want that still. Then one request asks anew, on a new connection.
+const SETTLED: Duration = Duration::from_secs(60);
+
 /// HTTP/2 connections to one target.
 pub(in crate::upstream) struct Lines {
     open: RefCell<Vec<Rc<Line>>>,
@@ -24,8 +28,8 @@ pub(in crate::upstream) struct Lines {
     /// Told when one was made or could not be, and when a stream has ended.
     changed: Notify,
     waiting: Cell<usize>,
-    /// Whether the server chose HTTP/1.1 the last time: each request needs a connection then.
-    unlikely: Cell<bool>,
+    /// Until when the server is taken to want HTTP/1.1, which it chose the last time: each request needs a connection then.
+    unlikely: Cell<Option<Instant>>,
     pub(super) vitals: Arc<Http2Vitals>,
 }
 
@@ -40,7 +44,7 @@ pub(super) enum Ready {
     Http2(Ticket),
     /// A new connection on which the server chose HTTP/1.1.
     Http1(Box<Connected>),
-    /// The server will want HTTP/1.1.
+    /// The server is taken to want HTTP/1.1.
     Unlikely,
 }
 
@@ -132,6 +136,18 @@ impl Lines {
         }
     }
 
+    /// Whether a request better goes over HTTP/1.1. While one request is `asking` anew, no other waits for the answer.
+    fn is_unlikely(&self, asking: bool) -> bool {
+        self.unlikely.get().is_some_and(|until| asking || until > Instant::now())
+    }
+
+    /// As if much time had passed since the server chose HTTP/1.1.
+    #[cfg(test)]
+    pub(super) fn unsettle(&self) {
+        self.unlikely.set(self.unlikely.get().map(|until| until - SETTLED));
+        assert!(self.is_unlikely(true) && !self.is_unlikely(false), "it has not chosen, or just now");
+    }
+
     /// How many are open.
     #[cfg(test)]
     pub(in crate::upstream) fn len(&self) -> usize {
@@ -155,10 +171,10 @@ impl Inner {
             if let Found::Ticket(ticket) = found {
                 return Ok(Ready::Http2(ticket));
             }
-            if lines.unlikely.get() && way.connection.protocol == UpstreamProtocol::Auto {
+            let making = lines.making.borrow().clone();
+            if way.connection.protocol == UpstreamProtocol::Auto && lines.is_unlikely(making.is_some()) {
                 return Ok(Ready::Unlikely);
             }
-            let making = lines.making.borrow().clone();
             if making.is_none() && matches!(found, Found::Room) {
                 match self.make(target, way).await? {
                     Some(ready) => return Ok(ready),
@@ -195,8 +211,8 @@ impl Inner {
         let result = self.connect_http2(target, way).await;
         match &result {
             Err(failure) => made.failed(failure),
-            Ok(Some(Ready::Http1(_))) => lines.unlikely.set(true),
-            Ok(_) => lines.unlikely.set(false),
+            Ok(Some(Ready::Http1(_))) => lines.unlikely.set(Some(Instant::now() + SETTLED)),
+            Ok(_) => lines.unlikely.set(None),
         }
         result
     }

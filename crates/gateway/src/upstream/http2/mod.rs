@@ -33,7 +33,7 @@ pub(super) enum Sent {
     Response(Response),
     /// It was not sent: the server chose HTTP/1.1 on this new connection.
     Http1(Connected),
-    /// It was not sent: the server chose HTTP/1.1 the last time.
+    /// It was not sent: the server chose HTTP/1.1 not long ago.
     Unlikely,
 }
 

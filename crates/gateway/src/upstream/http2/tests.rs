@@ -17,7 +17,7 @@ use polygate_pipeline::{
 };
 use polygate_plan::{Connection, Settings, UpstreamHttp2, UpstreamProtocol, UpstreamTls};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
@@ -129,6 +129,17 @@ async fn answer(path: String, mut body: RecvStream, mut respond: SendResponse<By
             tokio::time::sleep(Duration::from_millis(20)).await;
             respond.send_reset(h2::Reason::NO_ERROR);
         }
+        "/aborted" => {
+            let status = match body.trailers().await.unwrap() {
+                None => nothing(200),
+                Some(_) => head(200).header("content-length", "4").body(()).unwrap(),
+            };
+            let mut send = respond.send_response(status, false).unwrap();
+            send.send_data(Bytes::from_static(b"half"), false).unwrap();
+            // As above.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            send.send_reset(h2::Reason::NO_ERROR);
+        }
         "/broken" => {
             let mut send = respond.send_response(nothing(200), false).unwrap();
             send.send_data(Bytes::from_static(b"half"), false).unwrap();
@@ -175,11 +186,11 @@ async fn write(send: &mut SendStream<Bytes>, mut data: Bytes) {
     }
 }
 
-fn client() -> (Rc<Client>, Connection) {
+fn client() -> (Rc<Client>, Rc<Connection>) {
     reporting(Roll::default())
 }
 
-fn reporting(roll: Roll) -> (Rc<Client>, Connection) {
+fn reporting(roll: Roll) -> (Rc<Client>, Rc<Connection>) {
     let connection = Connection {
         connect: Duration::from_millis(300),
         response: Duration::from_secs(5),
@@ -187,7 +198,7 @@ fn reporting(roll: Roll) -> (Rc<Client>, Connection) {
         protocol: UpstreamProtocol::Http2,
         ..Connection::default()
     };
-    (Client::reporting(&Settings::default(), roll), connection)
+    (Client::reporting(&Settings::default(), roll), Rc::new(connection))
 }
 
 async fn reason(client: &Client, connection: &Rc<Connection>, request: Request) -> Reason {
@@ -220,7 +231,6 @@ fn messages_pass_whole_with_their_trailers() {
     run(async {
         let server = Server::start(10).await;
         let (client, connection) = client();
-        let connection = Rc::new(connection);
         let data = |byte: u8, size: usize| Some(Frame::Data(vec![byte; size].into()));
         let trailers: Headers = [("x-sum", "7"), ("connection", "close")].into_iter().collect();
         let frames = vec![data(b'a', 3), data(b'b', 700_000), Some(Frame::Trailers(trailers))];
@@ -248,7 +258,7 @@ fn requests_share_a_few_connections_and_wait_beyond() {
         let server = Server::start(2).await;
         let (client, connection) = client();
         let http2 = UpstreamHttp2 { connections: 2, ..connection.http2 };
-        let connection = Rc::new(Connection { http2, ..connection });
+        let connection = Rc::new(Connection { http2, ..Connection::clone(&connection) });
         // The server's limit is known once it has spoken.
         assert_eq!(text(&client, &connection, server.request(Method::GET, "/")).await, "ok");
         let ask = |path: &str| {
@@ -283,7 +293,6 @@ fn many_at_once_make_one_connection_and_fail_together() {
     run(async {
         let server = Server::start(100).await;
         let (client, connection) = client();
-        let connection = Rc::new(connection);
         let all = (0..50).map(|_| text(&client, &connection, server.request(Method::GET, "/")));
         assert!(futures_util::future::join_all(all).await.iter().all(|text| text == "ok"));
         assert_eq!(server.seen.connections.get(), 1);
@@ -300,7 +309,6 @@ fn who_is_not_waited_for_any_more_is_told_at_once() {
     run(async {
         let server = Server::start(10).await;
         let (client, connection) = client();
-        let connection = Rc::new(connection);
         let never = client.send_to(server.request(Method::GET, "/never"), &connection, None);
         tokio::select! {
             _ = never => panic!("answered"),
@@ -325,7 +333,6 @@ fn what_was_not_processed_is_sent_again() {
     run(async {
         let server = Server::start(10).await;
         let (client, connection) = client();
-        let connection = Rc::new(connection);
         let mut post = server.request(Method::POST, "/refuse-once");
         post.body = Body::full("hello");
         assert_eq!(text(&client, &connection, post).await, "ok");
@@ -352,30 +359,40 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// The next connection, once all of a request with the body `hello` has come: the body is behind the head.
+async fn asked(listener: &TcpListener) -> TcpStream {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+    let mut got = Vec::new();
+    while !got.windows(5).any(|part| part == b"hello") {
+        stream.read_buf(&mut got).await.unwrap();
+    }
+    stream
+}
+
 #[test]
 fn a_goodbye_that_leaves_a_request_out_moves_it() {
     run(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let (listener, address) = listen().await;
         let (client, connection) = client();
-        let connection = Rc::new(connection);
         let mut post = request(address, Method::POST, "/");
         post.body = Body::full("hello");
         let server = async {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
-            // The body is behind the head: all of the request is there.
-            let mut got = Vec::new();
-            while !got.windows(5).any(|part| part == b"hello") {
-                stream.read_buf(&mut got).await.unwrap();
-            }
+            let mut stream = asked(&listener).await;
             // GOAWAY: the last stream that was looked at is 0.
             stream.write_all(&frame(7, 0, 0, &[0; 8])).await.unwrap();
             let (second, _) = listener.accept().await.unwrap();
             let seen = Rc::<Seen>::default();
             tokio::task::spawn_local(serve(second, 10, seen.clone()));
             // The first one is closed, by us.
-            while stream.read_buf(&mut got).await.is_ok_and(|count| count > 0) {}
+            let mut rest = Vec::new();
+            while stream.read_buf(&mut rest).await.is_ok_and(|count| count > 0) {}
             seen
         };
         let (text, seen) = tokio::join!(text(&client, &connection, post), server);
@@ -387,19 +404,12 @@ fn a_goodbye_that_leaves_a_request_out_moves_it() {
 #[test]
 fn a_request_that_was_looked_at_before_a_goodbye_is_not_repeated() {
     run(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let (listener, address) = listen().await;
         let (client, connection) = client();
-        let connection = Rc::new(connection);
         let mut post = request(address, Method::POST, "/");
         post.body = Body::full("hello");
         let server = async {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
-            let mut got = Vec::new();
-            while !got.windows(5).any(|part| part == b"hello") {
-                stream.read_buf(&mut got).await.unwrap();
-            }
+            let mut stream = asked(&listener).await;
             // GOAWAY: the last stream that was looked at is this one, and yet the connection is closed.
             stream.write_all(&frame(7, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0])).await.unwrap();
         };
@@ -415,7 +425,6 @@ fn a_server_that_says_goodbye_gets_nothing_more() {
     run(async {
         let server = Server::start(10).await;
         let (client, connection) = client();
-        let connection = Rc::new(connection);
         assert_eq!(text(&client, &connection, server.request(Method::GET, "/last")).await, "ok");
         // The word may be under way still: whichever connection it goes to, it is answered.
         for _ in 0..3 {
@@ -430,9 +439,15 @@ fn bodies_that_break_off_do_not_look_whole_and_early_ends_do() {
     run(async {
         let server = Server::start(10).await;
         let (client, connection) = client();
-        let connection = Rc::new(connection);
         let broken = server.request(Method::GET, "/broken");
         assert_eq!(reason(&client, &connection, broken).await, Reason::UpstreamClosed);
+        // Nobody is to blame, but the end is missing, unless a length says that all is there.
+        let aborted = server.request(Method::GET, "/aborted");
+        assert_eq!(reason(&client, &connection, aborted).await, Reason::UpstreamClosed);
+        let mut aborted = server.request(Method::POST, "/aborted");
+        let trailers = [("x-measured", "yes")].into_iter().collect();
+        aborted.body = Body::stream(Frames(vec![Some(Frame::Trailers(trailers)), None]));
+        assert_eq!(text(&client, &connection, aborted).await, "half");
         let mut early = server.request(Method::POST, "/early");
         early.body = Body::stream(Frames(vec![Some(Frame::Data("x".into())), None]));
         assert_eq!(text(&client, &connection, early).await, "enough");
@@ -456,7 +471,7 @@ fn a_silent_server_is_waited_for_so_long() {
         let server = Server::start(10).await;
         let (client, connection) = client();
         let (response, idle_body) = (Duration::from_millis(80), Duration::from_millis(80));
-        let connection = Rc::new(Connection { response, idle_body, ..connection });
+        let connection = Rc::new(Connection { response, idle_body, ..Connection::clone(&connection) });
         for (path, connections) in [("/never", 1), ("/stall", 2)] {
             let silent = server.request(Method::GET, path);
             assert_eq!(reason(&client, &connection, silent).await, Reason::UpstreamTimeout);
@@ -479,7 +494,7 @@ fn interim_responses_come_before_the_final_one() {
     run(async {
         let server = Server::start(10).await;
         let (client, connection) = client();
-        let (connection, request) = (Rc::new(connection), server.request(Method::GET, "/hints"));
+        let request = server.request(Method::GET, "/hints");
         let place = client.0.pool.place(&request.target, &connection);
         let way = Way::new(&place, &connection, AddressPolicy::ALL, None);
         let Ok(Ready::Http2(ticket)) = client.0.line(&request.target, &way).await else {
@@ -503,8 +518,7 @@ fn interim_responses_come_before_the_final_one() {
 #[test]
 fn servers_of_http1_are_told_apart() {
     run(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let (listener, address) = listen().await;
         tokio::task::spawn_local(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -517,7 +531,6 @@ fn servers_of_http1_are_told_apart() {
             }
         });
         let (client, connection) = client();
-        let connection = Rc::new(connection);
         let get = || request(address, Method::GET, "/");
         assert_eq!(reason(&client, &connection, get()).await, Reason::UpstreamProtocol);
         // What is to go on as another protocol is asked for over HTTP/1.1.
@@ -576,8 +589,9 @@ fn the_protocol_is_agreed_on_with_the_encryption() {
         let (client, connection) = client();
         // Reading authorities and shaking hands take their time on a busy machine.
         let connect = Duration::from_secs(5);
-        let with =
-            |protocol| Rc::new(Connection { protocol, connect, tls: tls.clone(), ..connection.clone() });
+        let with = |protocol| {
+            Rc::new(Connection { protocol, connect, tls: tls.clone(), ..Connection::clone(&connection) })
+        };
         let (http1, http2, auto) =
             (with(UpstreamProtocol::Http1), with(UpstreamProtocol::Http2), with(UpstreamProtocol::Auto));
         let get = |address: SocketAddr| {
@@ -597,6 +611,12 @@ fn the_protocol_is_agreed_on_with_the_encryption() {
             assert_eq!(text(&client, &auto, get(old)).await, "old");
         }
         assert_eq!(seen.connections.get(), 1);
+        // It may have learnt HTTP/2 since: it is asked again now and then, once.
+        client.0.pool.place(&get(old).target, &auto).lines.unsettle();
+        for _ in 0..2 {
+            assert_eq!(text(&client, &auto, get(old)).await, "old");
+        }
+        assert_eq!(seen.connections.get(), 2);
         assert_eq!(reason(&client, &http2, get(old)).await, Reason::UpstreamTls);
         // One that agrees on nothing speaks HTTP/1.1.
         let (silent, _) = secure(&authority, &[]).await;

@@ -8,8 +8,8 @@ use crate::upstream::{Http2Report, plain_http2};
 fn capped(change: impl FnOnce(&mut UpstreamHttp2)) -> (Rc<Client>, Rc<Connection>, impl Fn() -> Http2Report) {
     let roll = Roll::default();
     let (client, mut connection) = reporting(roll.clone());
-    change(&mut connection.http2);
-    (client, Rc::new(connection), move || plain_http2(&[&roll]))
+    change(&mut Rc::make_mut(&mut connection).http2);
+    (client, connection, move || plain_http2(&[&roll]))
 }
 
 fn event(report: &Http2Report, name: &str) -> u64 {

@@ -10,6 +10,7 @@ mod encoder;
 #[cfg(test)]
 mod tests;
 
+use polygate_http1::content_length;
 use polygate_pipeline::{Body, Headers, Known, Method, Request, Response, StatusCode};
 use polygate_plan::{Coding, Compression};
 
@@ -32,7 +33,7 @@ pub(crate) fn apply(settings: &Compression, accepted: Option<Coding>, response: 
     }
     // From here on it depends on what the client accepts, also for those who get it as it is.
     vary(&mut response.headers);
-    let Some(coding) = accepted else { return };
+    let Some(coding) = accepted.filter(|_| !response.body.is_empty()) else { return };
     let body = std::mem::take(&mut response.body);
     let level = settings.level(coding);
     response.body = match body.as_full() {
@@ -75,11 +76,11 @@ fn is_eligible(settings: &Compression, response: &Response) -> bool {
     if bodiless || headers.known(Known::ContentEncoding).is_some() || headers.contains("content-range") {
         return false;
     }
-    let length = response.body.length().or_else(|| {
-        // The answer to HEAD has a length, but no body.
-        let length = headers.known(Known::ContentLength)?;
-        std::str::from_utf8(length).ok()?.trim().parse().ok()
-    });
+    let length = match response.body.length() {
+        // The answer to HEAD has a length, but no body. What it says of caches must be what the one to GET says.
+        Some(0) => headers.known(Known::ContentLength).and_then(|told| content_length(told).ok()).or(Some(0)),
+        length => length,
+    };
     if length.is_some_and(|length| length < settings.min_size.bytes()) {
         return false;
     }

@@ -146,6 +146,24 @@ fn what_must_not_be_compressed_is_left_alone() {
     assert_eq!(known.headers.get_all("vary").count(), 1);
 }
 
+#[test]
+fn the_answer_to_head_says_the_same_to_caches() {
+    for (length, vary) in
+        [(Some("5000"), Some("Accept-Encoding")), (Some("5"), None), (Some("x"), None), (None, None)]
+    {
+        // With a coding: what a policy wrote of a length makes no body.
+        for coding in [None, Some(Coding::Gzip)] {
+            let mut head = response(Body::empty());
+            if let Some(length) = length {
+                head.headers.append("Content-Length", length.as_bytes()).unwrap();
+            }
+            apply(&Compression::default(), coding, &mut head);
+            assert_eq!((field(&head, "vary"), field(&head, "content-length")), (vary, length));
+            assert!(head.body.is_empty() && field(&head, "content-encoding").is_none(), "{length:?}");
+        }
+    }
+}
+
 /// Pieces, of which `None` is a pause that wakes.
 struct Pieces(VecDeque<Option<Result<Frame, Failure>>>);
 

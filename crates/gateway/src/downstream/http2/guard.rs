@@ -72,7 +72,9 @@ impl Guard {
 
     fn received(&mut self, bytes: &[u8]) {
         let Self { incoming, budget, watch, .. } = self;
+        let mut begun = watch.head_since.get().is_none();
         incoming.walk(bytes, |frame| {
+            begun |= frame.kind == kind::HEADERS;
             if frame.kind == kind::RST_STREAM {
                 let (theirs, ours) = watch.resets.get();
                 watch.resets.set((theirs + 1, ours));
@@ -81,9 +83,11 @@ impl Guard {
                 watch.abuse.set(Some(abuse));
             }
         });
-        let in_head = budget.is_in_head(incoming.is_within());
-        if in_head != watch.head_since.get().is_some() {
-            watch.head_since.set(in_head.then(Instant::now));
+        // Of a client that sends one head behind the other each has its own time.
+        if !budget.is_in_head(incoming.is_within()) {
+            watch.head_since.set(None);
+        } else if begun {
+            watch.head_since.set(Some(Instant::now()));
         }
     }
 
@@ -188,5 +192,34 @@ impl AsyncWrite for Guard {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_head_has_its_own_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut guard, watch) = Guard::new(Transport::Plain(stream), BytesMut::new(), &Limits::default());
+        let long_ago = Instant::now() - Duration::from_secs(3600);
+        // HEADERS of ten bytes with END_HEADERS, of which the second half has not come yet.
+        let frame = [0, 0, 10, 1, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let (begun, rest) = frame.split_at(14);
+        guard.received(PREFACE);
+        assert_eq!(watch.head_since.get(), None);
+        guard.received(begun);
+        assert!(watch.head_since.get().is_some());
+        watch.head_since.set(Some(long_ago));
+        guard.received(&rest[..1]);
+        assert_eq!(watch.head_since.get(), Some(long_ago), "the same head still");
+        guard.received(&[&rest[1..], begun].concat());
+        assert!(watch.head_since.get() > Some(long_ago), "the next one");
+        guard.received(rest);
+        assert_eq!(watch.head_since.get(), None);
     }
 }

@@ -247,13 +247,14 @@ pub struct Timeouts {
     pub handshake: Duration,
     /// From a connection's or request's first byte to its whole head. Default 10 s.
     pub head: Duration,
-    /// A pause within a request's body. Default 30 s.
+    /// A pause within a request's body, over HTTP/2 until its response begins. Default 30 s.
     pub body: Duration,
     /// A pause in which the client takes nothing of a response. Default 30 s.
     pub write: Duration,
     /// Between two requests of a connection. Default 75 s.
     pub idle: Duration,
-    /// A pause in which nothing moves through a tunnel, either way. Default 1 h.
+    /// A pause in which nothing moves through a tunnel, either way, and over HTTP/2 one within a request's body once its
+    /// response has begun. Default 1 h.
     pub tunnel_idle: Duration,
     /// How long a stop serves on as before once `/health/ready` says 503. Default 0.
     pub ready_delay: Duration,

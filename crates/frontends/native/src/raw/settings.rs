@@ -207,7 +207,8 @@ pub(crate) struct Timeouts {
     pub(crate) write: Option<Duration>,
     /// Between two requests of a connection. Default 75s.
     pub(crate) idle: Option<Duration>,
-    /// A pause in which nothing moves through a WebSocket or another tunnel, either way. Default 1h.
+    /// A pause in which nothing moves through a WebSocket or another tunnel, either way; over HTTP/2 also one within a
+    /// request's body once its response has begun. Default 1h.
     pub(crate) tunnel_idle: Option<Duration>,
     /// How long a stop serves on as before once `/health/ready` says 503, so that load balancers notice. Default 0s.
     pub(crate) ready_delay: Option<Duration>,

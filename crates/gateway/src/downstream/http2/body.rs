@@ -37,6 +37,8 @@ struct Incoming {
     data_over: bool,
     pause: Duration,
     pace: Pace,
+    /// The response has begun.
+    answered: bool,
     deadline: Deadline,
 }
 
@@ -74,6 +76,7 @@ pub(super) fn take(
         data_over: false,
         pause,
         pace: Pace::default(),
+        answered: false,
         deadline: Deadline::default(),
     };
     let held = Rc::new(Held { incoming: RefCell::new(Some(incoming)), received: Cell::new(0) });
@@ -84,6 +87,15 @@ impl Upload {
     /// Bytes that came.
     pub(super) fn received(&self) -> u64 {
         self.0.as_ref().map_or(self.1, |held| held.received.get())
+    }
+
+    /// Told that the response begins. From then on both sides may talk as gRPC's streams do: the client may pause for so
+    /// long, and however slow it is, each time anew.
+    pub(super) fn answered(&self, pause: Duration) {
+        let Some(held) = &self.0 else { return };
+        if let Some(incoming) = &mut *held.incoming.borrow_mut() {
+            (incoming.answered, incoming.pause, incoming.pace) = (true, pause, Pace::default());
+        }
     }
 
     /// Whether there is more of the body than was read.
@@ -181,6 +193,9 @@ impl Incoming {
 
     fn taken(&mut self, data: Bytes, received: &Cell<u64>) -> Poll<Option<Result<Frame, Failure>>> {
         self.waits = None;
+        if self.answered {
+            self.pace = Pace::default();
+        }
         received.set(received.get() + data.len() as u64);
         // The crate holds bodies to the length in their head.
         self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));

@@ -86,6 +86,7 @@ impl<S: Service> Stream<S> {
         }
         // The client went away; with the call its exchange was dropped.
         let Some((response, finish)) = answered else { return };
+        upload.answered(common.timeouts.tunnel_idle);
         if let Some(incoming) = incoming
             && response.status == StatusCode::SWITCHING_PROTOCOLS
             && response.body.is_tunnel()

@@ -311,20 +311,26 @@ fn a_body_that_outlives_its_exchange_reads_nothing_more() {
     });
 }
 
+/// A connection that was answered, and one with a request that takes so much time.
+async fn idle_and_busy(time: Duration) -> (Gate, Wire, Wire) {
+    let gate = gate(move |request: Request| async move {
+        if request.target.path() == "/slow" {
+            tokio::time::sleep(time).await;
+        }
+        text("done")
+    });
+    let mut idle = Wire::open(&gate).await;
+    idle.get(1, "/").await;
+    idle.next_of(wire::DATA).await;
+    let mut busy = Wire::open(&gate).await;
+    busy.get(1, "/slow").await;
+    (gate, idle, busy)
+}
+
 #[test]
 fn a_stop_lets_streams_finish_and_opens_no_more() {
     run(async {
-        let gate = gate(|request: Request| async move {
-            if request.target.path() == "/slow" {
-                tokio::time::sleep(Duration::from_millis(150)).await;
-            }
-            text("done")
-        });
-        let mut idle = Wire::open(&gate).await;
-        idle.get(1, "/").await;
-        idle.next_of(wire::DATA).await;
-        let mut busy = Wire::open(&gate).await;
-        busy.get(1, "/slow").await;
+        let (gate, mut idle, mut busy) = idle_and_busy(Duration::from_millis(150)).await;
         let mut new = Wire::open(&gate).await;
         gate.until(|g| g.metrics.snapshot().http2.connections == 3).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -495,19 +501,44 @@ fn interim_responses_come_before_the_final_one() {
 }
 
 #[test]
+fn who_is_being_answered_may_pause() {
+    let echoing = |tunnel_idle: Duration| {
+        let mut settings = polygate_plan::Settings::default();
+        settings.timeouts.body = Duration::from_millis(100);
+        settings.timeouts.tunnel_idle = tunnel_idle;
+        gate_with(settings, |request: Request| async move {
+            let mut response = Response::new(StatusCode::OK);
+            response.body = request.body;
+            response
+        })
+    };
+    run(async {
+        let gate = echoing(Duration::from_secs(60));
+        let mut talking = client(&gate).await;
+        let (response, mut upload) = talking.send_request(head(Method::POST, "/"), false).unwrap();
+        let mut echo = response.await.unwrap().into_body();
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(120)).await;
+            upload.send_data(Bytes::from_static(b"x"), false).unwrap();
+            assert_eq!(echo.data().await.unwrap().unwrap(), "x");
+        }
+        upload.send_data(Bytes::new(), true).unwrap();
+        assert_eq!(whole(echo).await.0, "");
+        // But not for ever.
+        let gate = echoing(Duration::from_millis(150));
+        let mut silent = client(&gate).await;
+        let (response, _upload) = silent.send_request(head(Method::POST, "/"), false).unwrap();
+        let error = response.await.unwrap().into_body().data().await.unwrap().unwrap_err();
+        assert_eq!(error.reason(), Some(h2::Reason::INTERNAL_ERROR));
+        gate.until(|gate| gate.ends.borrow().len() == 1).await;
+        assert_eq!(*gate.ends.borrow(), [(0, 0, Some(Reason::BodyTimeout))]);
+    });
+}
+
+#[test]
 fn idle_connections_leave_under_pressure_and_busy_ones_stay() {
     run(async {
-        let gate = gate(|request: Request| async move {
-            if request.target.path() == "/slow" {
-                tokio::time::sleep(Duration::from_millis(1_300)).await;
-            }
-            text("done")
-        });
-        let mut idle = Wire::open(&gate).await;
-        idle.get(1, "/").await;
-        idle.next_of(wire::DATA).await;
-        let mut busy = Wire::open(&gate).await;
-        busy.get(1, "/slow").await;
+        let (gate, mut idle, mut busy) = idle_and_busy(Duration::from_millis(1_300)).await;
         gate.until(|g| g.metrics.snapshot().http2.connections == 2).await;
         // Who is idle for less is left alone: see `Stop::reap`.
         tokio::time::sleep(Duration::from_millis(1_050)).await;

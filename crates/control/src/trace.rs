@@ -74,31 +74,15 @@ impl Visit for Line {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::Mutex;
-
     use polygate_pipeline::LogLevel;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::journal::testing::Kept;
 
     #[test]
     fn warnings_of_our_own_become_lines() {
-        let shared = Shared::default();
-        let voice = Voice::new(LogFormat::Pretty, Paint::new(false), Arc::new(Output::to(shared.clone())));
+        let kept = Kept::default();
+        let voice = Voice::new(LogFormat::Pretty, Paint::new(false), Arc::new(Output::to(kept.clone())));
         let levels = Arc::new(Levels::new(LogLevel::Info));
         let changed = levels.clone();
         tracing::subscriber::with_default(Trace { voice, levels }, || {
@@ -114,7 +98,6 @@ mod tests {
             more();
             others();
         });
-        let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(text, "cannot accept error=no more files worker=1\nmore\nothers\n");
+        assert_eq!(kept.text(), "cannot accept error=no more files worker=1\nmore\nothers\n");
     }
 }

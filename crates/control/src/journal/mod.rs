@@ -21,6 +21,8 @@ use polygate_plan::{AccessFormat, LogFormat};
 use serde_json::{Map, Value};
 
 pub(crate) use output::Output;
+#[cfg(test)]
+pub(crate) use output::testing;
 
 use crate::paint::Paint;
 use crate::report::Report;

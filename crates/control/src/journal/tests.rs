@@ -4,6 +4,7 @@ use std::sync::mpsc::channel;
 
 use polygate_pipeline::{Method, Reason, Version};
 
+use super::testing::Kept;
 use super::*;
 
 fn record(id: &str, path: &str, status: u16, reason: Reason) -> Box<ExchangeRecord> {
@@ -116,9 +117,9 @@ fn json_lines_hold_the_documented_fields() {
     sender.send(said(Some("a"), "hello")).unwrap();
     sender.send(Event::Exchange(record("a", "/orders/7", 502, Reason::UpstreamRefused))).unwrap();
     drop(sender);
-    let shared: Shared = Shared::default();
-    journal(LogFormat::Json).run(&events, &Output::to(shared.clone()));
-    let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
+    let kept = Kept::default();
+    journal(LogFormat::Json).run(&events, &Output::to(kept.clone()));
+    let text = kept.text();
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2);
@@ -131,20 +132,6 @@ fn json_lines_hold_the_documented_fields() {
     assert_eq!(lines[1]["reason"], "upstream_refused");
     assert_eq!(lines[1]["duration_us"], 3210);
     assert_eq!(lines[1]["time"], "2026-01-02T03:04:05.678Z");
-}
-
-#[derive(Clone, Default)]
-struct Shared(Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[test]

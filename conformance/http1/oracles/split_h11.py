@@ -1,12 +1,7 @@
-"""Splits byte streams into requests as h11 does. Streams come on standard input, each behind its length (4 bytes, big
-endian); for each a line of JSON goes out: {"messages": [[method, target, body]], "end": ..., "why": ...}. Bytes are
-hexadecimal. "end" is "clean" (between two requests), "more" (within one), "error" or "closed" (no more is read)."""
-
-import json
-import struct
-import sys
+"""Splits byte streams into requests as h11 does. Streams come and go as in streams.js."""
 
 import h11
+from streams import answer
 
 
 def split(data):
@@ -39,12 +34,4 @@ def split(data):
         return messages, "closed", str(error)
 
 
-def main():
-    stream, out = sys.stdin.buffer, sys.stdout
-    while len(length := stream.read(4)) == 4:
-        messages, end, why = split(stream.read(struct.unpack(">I", length)[0]))
-        out.write(json.dumps({"messages": messages, "end": end, "why": why}) + "\n")
-        out.flush()
-
-
-main()
+answer(split)

@@ -1,11 +1,8 @@
-"""Splits byte streams into responses to GET requests as h11 does. Streams come and go as in split_h11.py, with the status
+"""Splits byte streams into responses to GET requests as h11 does. Streams come and go as in streams.js, with the status
 in place of the method and nothing in place of the target; each ends with the connection. Interim responses are left out."""
 
-import json
-import struct
-import sys
-
 import h11
+from streams import answer
 
 ENDED = (h11.MUST_CLOSE, h11.CLOSED)
 
@@ -44,12 +41,4 @@ def split(data):
         return messages, end or "error", str(error)
 
 
-def main():
-    stream, out = sys.stdin.buffer, sys.stdout
-    while len(length := stream.read(4)) == 4:
-        messages, end, why = split(stream.read(struct.unpack(">I", length)[0]))
-        out.write(json.dumps({"messages": messages, "end": end, "why": why}) + "\n")
-        out.flush()
-
-
-main()
+answer(split)

@@ -2,8 +2,8 @@
 // lenient flags. Streams come and go as in split_h11_responses.py.
 'use strict';
 
-const fs = require('fs');
 const { HTTPParser } = require('_http_common');
+const { answer } = require('./streams');
 
 function split(data) {
   const messages = [];
@@ -57,17 +57,4 @@ function split(data) {
   return { messages, end, why };
 }
 
-function read(length) {
-  const bytes = Buffer.alloc(length);
-  for (let at = 0; at < length; ) {
-    const count = fs.readSync(0, bytes, at, length - at, null);
-    if (count === 0) process.exit(0);
-    at += count;
-  }
-  return bytes;
-}
-
-for (;;) {
-  const answer = split(read(read(4).readUInt32BE(0)));
-  fs.writeSync(1, JSON.stringify(answer) + '\n');
-}
+answer(split);

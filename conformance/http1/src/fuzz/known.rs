@@ -83,6 +83,17 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
+        oracle: "llhttp",
+        reason: "of a wish for an upgrade it is not told what llhttp refuses: extensions, or framing in trailers",
+        applies: |place| {
+            place.refuses_with("stopped within a wish for an upgrade")
+                && place.beyond_is(|m| {
+                    let (has_extensions, trailers) = m.around_chunks();
+                    m.wants_upgrade() && (has_extensions || has_framing(trailers))
+                })
+        },
+    },
+    Difference {
         oracle: "h11",
         reason: "framing fields in trailers are dropped (RFC 9110 6.5.1)",
         applies: |place| {
@@ -100,6 +111,14 @@ pub(super) fn reason(oracle: &str, place: &Place<'_>) -> Option<&'static str> {
         .map(|known| known.reason)
 }
 
+/// Whether a section of fields has one that says how long a body is.
+fn has_framing(section: &[u8]) -> bool {
+    section.split(|&byte| byte == b'\n').any(|line| {
+        let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+        name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding")
+    })
+}
+
 impl Place<'_> {
     fn refuses_with(&self, why: &str) -> bool {
         self.theirs.end == End::Error && self.theirs.why.contains(why)
@@ -111,5 +130,43 @@ impl Place<'_> {
 
     fn beyond_is(&self, holds: impl Fn(&Message) -> bool) -> bool {
         self.beyond.is_some_and(holds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ours::split;
+    use super::*;
+
+    /// Whether it is known that llhttp stops, without a word, within the first request of a stream.
+    fn may_stop(head: &str, body: &str) -> bool {
+        let stream = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n{head}\r\n{body}");
+        let ours = split(stream.as_bytes());
+        let why = "stopped within a wish for an upgrade".to_owned();
+        let theirs = Split { messages: vec![], end: End::Error, why };
+        let place =
+            Place { before: None, beyond: Some(ours.messages.first().expect("one")), theirs: &theirs };
+        reason("llhttp", &place).is_some()
+    }
+
+    #[test]
+    fn a_wish_for_an_upgrade_hides_known_reasons_alone() {
+        const WISH: &str = "Connection: upgrade\r\nUpgrade: x\r\n";
+        for body in [
+            "1\r\nZ\r\n0\r\nContent-Length: 3\r\n\r\n",
+            "3\r\n0\r\n\r\n0\r\nX: y\r\ntransfer-encoding: chunked\r\n\r\n",
+            "1;a=\"\r\nZ\r\n0\r\n\r\n",
+            "1\r\nZ\r\n0;\r\n\r\n",
+        ] {
+            assert!(may_stop(WISH, body), "{body:?}");
+            assert!(!may_stop("", body), "{body:?}");
+        }
+        for body in [
+            "1\r\nZ\r\n0\r\n\r\n",
+            "1\r\n;\r\n0\r\nX: Content-Length\r\n\r\n",
+            "14\r\nContent-Length: 33\r\n\r\n0\r\n\r\n",
+        ] {
+            assert!(!may_stop(WISH, body), "{body:?}");
+        }
     }
 }

@@ -69,7 +69,8 @@ fn oracles(plan: &Plan<'_>, of: &str) -> Result<Vec<Oracle>, String> {
     let mut oracles = Vec::new();
     let script = |name: &str| plan.oracles.join(name);
     if let Some(python) = plan.python {
-        oracles.push(Oracle::start("h11", python, &[], &script(&format!("split_h11{of}.py")))?);
+        // Nothing compiled is to be left beside the programs.
+        oracles.push(Oracle::start("h11", python, &["-B"], &script(&format!("split_h11{of}.py")))?);
     }
     if let Some(node) = plan.node {
         let script = script(&format!("split_llhttp{of}.js"));

@@ -42,6 +42,8 @@ pub(super) struct Message {
     own: Option<Own>,
     /// Its bytes, where it was read by our own parser.
     pub(super) raw: Vec<u8>,
+    /// Where its body begins in them.
+    body_at: usize,
 }
 
 #[derive(Debug)]
@@ -61,7 +63,7 @@ impl Eq for Message {}
 impl Message {
     /// One of another parser.
     pub(super) fn of_another(method: Vec<u8>, target: Vec<u8>, body: Vec<u8>) -> Self {
-        Self { method, target, body, own: None, raw: vec![] }
+        Self { method, target, body, own: None, raw: vec![], body_at: 0 }
     }
 
     /// Path and query.
@@ -98,9 +100,28 @@ impl Message {
 
     /// The bytes of its head, where it was read by our own parser.
     pub(super) fn head_bytes(&self) -> &[u8] {
-        let raw = self.raw.trim_ascii_start();
-        let end = raw.windows(4).position(|window| window == b"\r\n\r\n");
-        &raw[..end.unwrap_or(raw.len())]
+        &self.raw[..self.body_at]
+    }
+
+    /// Of a body in chunks, as it came: whether a chunk has an extension, and the trailer section.
+    pub(super) fn around_chunks(&self) -> (bool, &[u8]) {
+        let mut rest = self.raw.get(self.body_at..).unwrap_or_default();
+        let mut has_extensions = false;
+        while let Some(end) = rest.iter().position(|&byte| byte == b'\r').filter(|_| self.is_chunked()) {
+            let line = &rest[..end];
+            let digits = line.iter().take_while(|digit| digit.is_ascii_hexdigit()).count();
+            has_extensions |= digits < line.len();
+            let size = std::str::from_utf8(&line[..digits])
+                .ok()
+                .and_then(|text| usize::from_str_radix(text, 16).ok());
+            let behind = rest.get(end + 2..).unwrap_or_default();
+            match size {
+                Some(0) => return (has_extensions, behind),
+                Some(size) => rest = behind.get(size + 2..).unwrap_or_default(),
+                None => break,
+            }
+        }
+        (has_extensions, &[])
     }
 
     /// Whether a request that another parser read is the same.
@@ -158,7 +179,7 @@ fn split_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Split {
     let mut parser = RequestParser::new();
     let mut messages = Vec::new();
     let mut current: Option<(RequestHead, Decoder, Vec<u8>)> = None;
-    let mut raw = Vec::new();
+    let (mut raw, mut body_at) = (Vec::new(), 0);
     let error =
         |messages, why: polygate_http1::WireError| Split { messages, end: End::Error, why: why.to_string() };
     for piece in pieces {
@@ -173,6 +194,7 @@ fn split_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Split {
                     Ok(None) => break,
                     Ok(Some(head)) => {
                         let decoder = Decoder::new(head.framing);
+                        body_at = raw.len() - buffer.len();
                         current = Some((head, decoder, vec![]));
                     }
                     Err(why) => return error(messages, why),
@@ -188,7 +210,7 @@ fn split_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Split {
                     let persists = head.keep_alive();
                     let of_message = raw.drain(..raw.len() - buffer.len()).collect();
                     if let Some((head, _, body)) = current.take() {
-                        messages.push(message(head, body, of_message));
+                        messages.push(message(head, body, of_message, body_at));
                     }
                     if !persists {
                         return Split { messages, end: End::Closed, why: String::new() };
@@ -201,12 +223,13 @@ fn split_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Split {
     Split { messages, end: if begun { End::More } else { End::Clean }, why: String::new() }
 }
 
-fn message(head: RequestHead, body: Vec<u8>, raw: Vec<u8>) -> Message {
+fn message(head: RequestHead, body: Vec<u8>, raw: Vec<u8>, body_at: usize) -> Message {
     Message {
         method: head.method.as_str().as_bytes().to_vec(),
         target: head.target.path_and_query().as_bytes().to_vec(),
         body,
         own: Some(Own { target: head.target.clone(), head }),
         raw,
+        body_at,
     }
 }

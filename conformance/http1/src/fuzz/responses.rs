@@ -6,8 +6,8 @@ mod known;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use polygate_http1::{Decoded, Decoder, Framing, Limits, ResponseHead, ResponseParser};
-use polygate_pipeline::{Method, StatusCode};
+use polygate_http1::{Decoded, Decoder, Framing, Limits, ResponseHead, ResponseParser, content_length};
+use polygate_pipeline::{Known, Method, StatusCode};
 
 use super::mutate::{Mutator, OF_RESPONSES};
 use super::oracle::Oracle;
@@ -59,6 +59,16 @@ struct Reply {
     head_at: usize,
     /// Where its body does.
     body_at: usize,
+    interim: Interim,
+}
+
+/// What other parsers may take interim responses for.
+#[derive(Default)]
+struct Interim {
+    /// One does not persist, if that could be said of it.
+    closes: bool,
+    /// Where the first that a length has and no other meaning would end with that body.
+    with_body: Option<usize>,
 }
 
 impl Reply {
@@ -69,6 +79,18 @@ impl Reply {
     /// The bytes of its head, in the stream that it was read from.
     fn head_bytes<'a>(&self, stream: &'a [u8]) -> &'a [u8] {
         &stream[self.head_at..self.body_at]
+    }
+}
+
+impl Interim {
+    /// Takes note of a head that ends at `end`.
+    fn note(&mut self, head: &ResponseHead, end: usize) {
+        self.closes |= !head.connection.persists(head.version);
+        // 100 to 103 are registered.
+        if head.status.as_u16() > 103 && self.with_body.is_none() {
+            let length = head.headers.known(Known::ContentLength).and_then(|told| content_length(told).ok());
+            self.with_body = length.filter(|&length| length > 0).map(|length| end + length as usize);
+        }
     }
 }
 
@@ -90,7 +112,7 @@ fn split<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Split {
     let (mut buffer, mut parser) = (BytesMut::new(), ResponseParser::new());
     // How much of the stream came, and how much of it belongs to whole replies.
     let (mut received, mut whole) = (0, 0);
-    let mut replies = Vec::new();
+    let (mut replies, mut interim) = (Vec::new(), Interim::default());
     let mut current: Option<(Reply, Decoder)> = None;
     for piece in pieces {
         buffer.extend_from_slice(piece);
@@ -107,11 +129,14 @@ fn split<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Split {
                     Ok(Some(head)) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
                         return Split::new(replies, End::Error);
                     }
-                    Ok(Some(head)) if head.status.is_informational() => {}
+                    Ok(Some(head)) if head.status.is_informational() => {
+                        interim.note(&head, received - buffer.len());
+                    }
                     Ok(Some(head)) => {
                         let decoder = Decoder::new(head.framing);
                         let body_at = received - buffer.len();
-                        current = Some((Reply { head, body: vec![], head_at, body_at }, decoder));
+                        let interim = std::mem::take(&mut interim);
+                        current = Some((Reply { head, body: vec![], head_at, body_at, interim }, decoder));
                     }
                     Err(_) => return Split::new(replies, End::Error),
                 }

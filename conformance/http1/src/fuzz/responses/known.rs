@@ -3,7 +3,7 @@
 use polygate_http1::Framing;
 use polygate_pipeline::Version;
 
-use super::Reply;
+use super::{Reply, split};
 use crate::fuzz::ours::{End, Message, Split};
 
 /// Where two parsers begin to differ.
@@ -40,6 +40,18 @@ pub(super) fn reason(oracle: &str, place: &Place<'_>) -> Option<&'static str> {
             "Connection in trailers is dropped (RFC 9110 6.5.1)",
         ),
         (
+            oracle == "llhttp"
+                && refuses("HPE_CLOSED_CONNECTION")
+                && beyond.is_some_and(|reply| reply.interim.closes),
+            "whether the connection persists is for the final response to say (RFC 9112 9.6)",
+        ),
+        (
+            oracle == "llhttp"
+                && (theirs.end == End::Error || theirs.end == End::More)
+                && beyond.is_some_and(|reply| reply.interim.with_body.is_some()),
+            INTERIM,
+        ),
+        (
             refuses("in chunk extensions") && is_chunked(beyond),
             "chunk extensions are bounded and dropped, and not read (RFC 9112 7.1.1)",
         ),
@@ -58,18 +70,28 @@ pub(super) fn reason(oracle: &str, place: &Place<'_>) -> Option<&'static str> {
     reasons.into_iter().find_map(|(is, reason)| is.then_some(reason))
 }
 
-/// Why we read `mine`, whole or not, where the other parser reads `theirs` as a whole response with another body.
+/// llhttp knows it of 100 to 103 alone.
+const INTERIM: &str = "an interim response has no body, whatever it says of a length (RFC 9112 6.3)";
+
+/// Why we read `mine`, whole or not, where the other parser reads `theirs` as a whole response.
 ///
 /// llhttp does not know the coding `chunked<TAB>` and reads such a response to the end of the connection: what it reads
-/// must be all that is behind our head, and no other reading is excused.
+/// must be all that is behind our head. And it gives bodies to interim responses that it does not know: what it reads must
+/// be what stands behind that body. No other reading is excused.
 pub(super) fn read_otherwise(
     oracle: &str,
     mine: &Reply,
     theirs: &Message,
     stream: &[u8],
 ) -> Option<&'static str> {
-    let is = oracle == "llhttp"
-        && mine.head.framing == Framing::Chunked
+    if oracle != "llhttp" {
+        return None;
+    }
+    if let Some(behind) = mine.interim.with_body.and_then(|end| stream.get(end..)) {
+        let there = split([behind]).replies;
+        return there.first().is_some_and(|reply| reply.is(&theirs.method, &theirs.body)).then_some(INTERIM);
+    }
+    let is = mine.head.framing == Framing::Chunked
         && mine.head.status.as_str().as_bytes() == theirs.method
         && stream[mine.body_at..] == theirs.body
         && has_tab_behind_coding(mine.head_bytes(stream));
@@ -89,7 +111,6 @@ fn has_tab_behind_coding(head: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::split;
     use super::*;
 
     const TAB: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\t\r\n\r\n";
@@ -119,6 +140,52 @@ mod tests {
             assert!(!is_known("h11", &stream, "200", rest), "{stream:?}");
             assert!(!is_known("llhttp", &stream, "201", rest), "{stream:?}");
             assert!(!is_known("llhttp", &stream, "200", &format!("{rest}x")), "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn llhttp_gives_bodies_to_interim_responses() {
+        let last = "HTTP/1.1 404 Not Found\r\nContent-Length: 1\r\n\r\nx";
+        let hidden = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab";
+        let stream = |status: u16, length: usize| {
+            format!("HTTP/1.1 {status} Odd\r\nContent-Length: {length}\r\n\r\n{hidden}{last}")
+        };
+        let skipping = stream(104, hidden.len());
+        assert!(is_known("llhttp", &skipping, "404", "x"));
+        assert!(!is_known("llhttp", &skipping, "404", "y") && !is_known("h11", &skipping, "404", "x"));
+        assert!(!is_known("llhttp", &stream(104, hidden.len() - 1), "404", "x"));
+        assert!(!is_known("llhttp", &stream(103, hidden.len()), "404", "x"));
+        // Where the other is lost in the body.
+        for (status, length, end, is) in [
+            (104, 5, End::Error, true),
+            (199, 500, End::More, true),
+            (104, 0, End::Error, false),
+            (103, 5, End::Error, false),
+            (104, 5, End::Closed, false),
+        ] {
+            let stream = stream(status, length);
+            let ours = split([stream.as_bytes()]);
+            let theirs = Split { messages: vec![], end, why: "HPE_INVALID_CONSTANT".to_owned() };
+            let (before, beyond) = (None, ours.replies.first());
+            let place = Place { before, beyond, theirs: &theirs, stream: stream.as_bytes() };
+            assert_eq!(reason("llhttp", &place).is_some(), is, "{status} {length} {end:?}");
+        }
+    }
+
+    #[test]
+    fn interim_responses_close_nothing() {
+        for (interim, is) in [
+            ("HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n", true),
+            ("HTTP/1.0 100 Continue\r\n\r\n", true),
+            ("HTTP/1.1 100 Continue\r\n\r\n", false),
+        ] {
+            let stream = format!("{interim}HTTP/1.1 204 No Content\r\n\r\n");
+            let ours = split([stream.as_bytes()]);
+            let theirs = Split { messages: vec![], end: End::Error, why: "HPE_CLOSED_CONNECTION".to_owned() };
+            let (before, beyond) = (None, ours.replies.first());
+            let place = Place { before, beyond, theirs: &theirs, stream: stream.as_bytes() };
+            assert_eq!(reason("llhttp", &place).is_some(), is, "{interim}");
+            assert_eq!(reason("h11", &place), None, "{interim}");
         }
     }
 

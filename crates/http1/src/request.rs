@@ -179,6 +179,10 @@ pub(crate) fn collect(head: &[u8], fields: &[httparse::Header<'_>]) -> Result<He
     arena.extend_from_slice(&head[skipped..]);
     let mut headers = Headers::from_arena(arena, fields.len() + SPARE_FIELDS);
     for field in fields {
+        if field.name.len() > Headers::MAX_NAME {
+            // Where the settings let a line be so long.
+            return Err(WireError::LineTooLong);
+        }
         let name = field.name.as_ptr() as usize - start;
         let value = if field.value.is_empty() { 0 } else { field.value.as_ptr() as usize - start };
         if has_disguised_length(field.name) && field.name.contains('_') {

@@ -66,7 +66,7 @@ const COMPACT_ABOVE: usize = 4096;
 /// A name or value that cannot stand in a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidHeader {
-    /// The name is not a token (RFC 9110 5.6.2) or is longer than 64 KiB.
+    /// The name is not a token (RFC 9110 5.6.2) or is longer than [`Headers::MAX_NAME`].
     #[error("invalid header name")]
     Name,
     /// The value holds a control character other than tab (RFC 9110 5.5).
@@ -75,6 +75,9 @@ pub enum InvalidHeader {
 }
 
 impl Headers {
+    /// Bytes of the longest name that a field can have.
+    pub const MAX_NAME: usize = u16::MAX as usize;
+
     /// No fields.
     pub fn new() -> Self {
         Self::default()
@@ -95,10 +98,10 @@ impl Headers {
     ///
     /// A field that stands there as `name: value` and CRLF is written as it stands.
     ///
-    /// Ranges outside of the arena are ignored.
+    /// Ranges outside of the arena, and names that are longer than [`MAX_NAME`](Self::MAX_NAME), are ignored.
     pub fn push_range(&mut self, name: std::ops::Range<usize>, value: std::ops::Range<usize>) {
         let Some(known) = self.arena.get(name.clone()).map(Known::of) else { return };
-        if self.arena.get(value.clone()).is_none() {
+        if self.arena.get(value.clone()).is_none() || name.len() > Self::MAX_NAME {
             return;
         }
         let is_line = name.end + COLON.len() == value.start
@@ -419,7 +422,7 @@ fn check_known(known: Known) -> Result<(), InvalidHeader> {
 /// [`InvalidHeader::Name`].
 #[inline]
 pub fn check_name(name: &[u8]) -> Result<(), InvalidHeader> {
-    let ok = !name.is_empty() && name.len() <= u16::MAX as usize && name.iter().all(|&b| TOKEN[b as usize]);
+    let ok = !name.is_empty() && name.len() <= Headers::MAX_NAME && name.iter().all(|&b| TOKEN[b as usize]);
     if ok { Ok(()) } else { Err(InvalidHeader::Name) }
 }
 

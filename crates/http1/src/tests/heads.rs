@@ -207,6 +207,25 @@ fn limits_at_the_edge() {
 }
 
 #[test]
+fn names_are_limited_whatever_lines_may_be() {
+    let limits = Limits { head: 1 << 18, line: 1 << 17, ..Limits::DEFAULT };
+    for (length, taken) in [(65_535, Ok(3)), (65_536, Err(E::LineTooLong)), (65_541, Err(E::LineTooLong))] {
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{}: v\r\nB: c\r\n\r\n", "n".repeat(length));
+        // As it comes whole, and as it does not.
+        for end in [head.len(), head.len() - 1] {
+            let (mut parser, mut buffer) = (RequestParser::new(), head.as_bytes()[..end].into());
+            let mut parsed = parser.parse(&mut buffer, &limits, &origin());
+            if end < head.len() {
+                assert!(matches!(parsed, Ok(None)));
+                buffer.extend_from_slice(&head.as_bytes()[end..]);
+                parsed = parser.parse(&mut buffer, &limits, &origin());
+            }
+            assert_eq!(parsed.map(|head| head.unwrap().headers.len()), taken, "{length}");
+        }
+    }
+}
+
+#[test]
 fn response_heads() {
     let head = |bytes: &[u8]| response(bytes, Method::GET).map(|h| h.unwrap().framing);
     assert_eq!(head(b"HTTP/1.1 200 OK\r\n\r\n"), Ok(Framing::Close));

@@ -148,10 +148,13 @@ impl Server {
     }
 
     /// Why the exchange that has just begun is not to go on, if it is not.
-    fn sheds(&self, live: &Live) -> Option<Failure> {
-        let most = live.deployment.plan().settings.limits.exchanges;
-        let full = self.0.running.get() > most;
-        let cause = self.0.valve.sheds().or(full.then_some(Cause::Exchanges))?;
+    fn sheds(&self, live: &Live, exchange: &Exchange) -> Option<Failure> {
+        let Settings { limits, overload, .. } = &live.deployment.plan().settings;
+        let valve = &self.0.valve;
+        let late = overload.enabled && valve.is_late(exchange.started(), overload.lag);
+        let full = self.0.running.get() > limits.exchanges;
+        let own = if late { Some(Cause::Lag) } else { full.then_some(Cause::Exchanges) };
+        let cause = valve.sheds().or(own)?;
         self.0.metrics.with(|metrics| metrics.shed[cause as usize] += 1);
         Some(Failure::new(Reason::Overloaded).detail(cause.as_str()))
     }
@@ -317,7 +320,7 @@ impl Service for Server {
         track.captured = live.access.request(&request);
         let compression = live.deployment.plan().settings.compression.as_ref();
         let accepted = compression.and_then(|settings| compress::accepted(settings, &request));
-        let answered = match self.sheds(&live) {
+        let answered = match self.sheds(&live, &track.exchange) {
             None => self.answer(&live, &mut track, request).await,
             Some(failure) => Err(failure),
         };

@@ -173,7 +173,7 @@ pub struct Overload {
     pub shed_at: f64,
     /// From this share on, no connection is accepted. Default 0.97.
     pub pause_at: f64,
-    /// When a worker's event loop is so late, new exchanges are answered with 503. Default 1 s.
+    /// When a worker's event loop is so late, twice in a row, it answers new exchanges with 503. Default 500 ms.
     pub lag: Duration,
     /// What the 503 says in `Retry-After`, in whole seconds. Default 2 s.
     pub retry_after: Duration,
@@ -187,7 +187,7 @@ impl Default for Overload {
             close_at: 0.85,
             shed_at: 0.92,
             pause_at: 0.97,
-            lag: Duration::from_secs(1),
+            lag: Duration::from_millis(500),
             retry_after: Duration::from_secs(2),
         }
     }

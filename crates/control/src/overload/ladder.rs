@@ -65,10 +65,20 @@ impl Ladder {
             let level = &mut self.levels[reading.cause as usize];
             *level = if settings.enabled { next(settings, *level, reading) } else { Level::Calm };
         }
-        let highest = self.level();
-        let of_highest = readings.iter().filter(|reading| self.levels[reading.cause as usize] == highest);
-        let worst = of_highest.max_by(|a, b| a.share().total_cmp(&b.share()));
-        (highest, worst.filter(|_| highest > Level::Calm).map(|reading| reading.cause))
+        self.highest(readings.iter())
+    }
+
+    /// The same of what workers cannot see for themselves.
+    pub(crate) fn told(&self, readings: &[Reading]) -> (Level, Option<Cause>) {
+        self.highest(readings.iter().filter(|reading| reading.cause != Cause::Lag))
+    }
+
+    fn highest<'a>(&self, readings: impl Iterator<Item = &'a Reading>) -> (Level, Option<Cause>) {
+        let worst = readings.max_by(|a, b| {
+            self.of(a.cause).cmp(&self.of(b.cause)).then_with(|| a.share().total_cmp(&b.share()))
+        });
+        let level = worst.map_or(Level::Calm, |reading| self.of(reading.cause));
+        (level, worst.filter(|_| level > Level::Calm).map(|reading| reading.cause))
     }
 }
 
@@ -87,7 +97,8 @@ fn next(settings: &Overload, before: Level, reading: &Reading) -> Level {
             };
             Level::ALL.into_iter().rfind(reached).unwrap_or_default()
         }
-        // Closing connections, or letting new ones wait, would only make more work.
+        // Each worker sheds what it cannot do in time by itself, long before it is seen here. Closing connections, or letting
+        // new ones wait, would only make more work.
         Cause::Lag => {
             let at = if before == Level::Shed { LAG_OVER } else { 1.0 };
             if share >= at { Level::Shed } else { Level::Calm }
@@ -141,6 +152,17 @@ mod tests {
         assert_eq!(ladder.step(&settings, &monitor([0.93, 0.88, 1.1, 0.0])), (Shed, Some(Cause::Lag)));
         settings.enabled = false;
         assert_eq!(ladder.step(&settings, &readings), (Calm, None));
+    }
+
+    #[test]
+    fn workers_are_not_told_what_they_see_for_themselves() {
+        let mut ladder = Ladder::default();
+        let readings = monitor([0.86, 0.0, 2.0, 0.0]);
+        assert_eq!(ladder.step(&Overload::default(), &readings), (Shed, Some(Cause::Lag)));
+        assert_eq!(ladder.told(&readings), (Close, Some(Cause::Memory)));
+        let readings = monitor([0.0, 0.0, 2.0, 0.0]);
+        ladder.step(&Overload::default(), &readings);
+        assert_eq!(ladder.told(&readings), (Calm, None));
     }
 
     #[test]

@@ -27,7 +27,7 @@ const RESERVE: u64 = 32;
 /// What was seen last, for views and metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
-    /// What the workers are told.
+    /// What is done, by the workers themselves as well, and what the workers are told beyond that.
     pub(crate) overload: Overload,
     /// Since when it has been this level.
     pub(crate) since: SystemTime,
@@ -78,7 +78,8 @@ impl Watch {
             self.since = SystemTime::now();
             say(state, before, overload, &readings);
         }
-        gateway.press(overload);
+        let (level, cause) = self.ladder.told(&readings);
+        gateway.press(Overload { level, cause, last_descriptor });
         // What is freed stays with the process for a while, and would count as used.
         if self.ladder.of(Cause::Memory) > Level::Calm {
             (self.give_back)();

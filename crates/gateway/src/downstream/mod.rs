@@ -31,6 +31,10 @@ use crate::service::Service;
 /// After a failed accept (no file descriptors left, mostly) this long passes before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
+/// Connections that are accepted in one turn: as many as make it take some milliseconds. Under load turns are rare, and who
+/// waits in the backlog is not even refused.
+const MAX_A_TURN: usize = 1024;
+
 /// With few descriptors left so long is waited for the next sample of how many there are.
 const SAMPLE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -100,7 +104,8 @@ impl Listener {
             Ok(listener) => {
                 let listening = common.stop.listening();
                 tokio::task::spawn_local(async move {
-                    accept(listener, secure, common, most).await;
+                    // Otherwise it would accept 128 of them in a turn, however long it then waits for its next one.
+                    tokio::task::unconstrained(accept(listener, secure, common, most)).await;
                     drop(listening);
                 });
             }
@@ -119,7 +124,12 @@ async fn accept<S: Service>(
     let valve = common.service.valve();
     let mut failing = false;
     let mut shut = valve.is_shut();
+    let mut turn = 0;
     loop {
+        if turn == MAX_A_TURN {
+            turn = 0;
+            tokio::task::yield_now().await;
+        }
         if shut {
             tokio::select! {
                 () = valve.opened() => {}
@@ -141,6 +151,7 @@ async fn accept<S: Service>(
         match accepted {
             Ok((stream, peer)) => {
                 failing = false;
+                turn += 1;
                 let last = valve.is_last(stream.as_raw_fd());
                 admit(stream, peer, secure, &common, most);
                 if last {

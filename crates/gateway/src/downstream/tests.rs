@@ -125,6 +125,8 @@ where
     F: Future<Output = Response> + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // As many may wait as in earnest.
+    socket2::SockRef::from(&listener).listen(1024).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, metrics, ends) = (Stop::default(), WorkerMetrics::default(), Ends::default());
     let dropped = Rc::new(Cell::new(0));

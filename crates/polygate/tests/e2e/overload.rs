@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Gateway, PATIENCE, Project, Reply, agent};
@@ -19,6 +20,11 @@ export async function wait(request) {
     await new Promise((resolve) => setTimeout(resolve, 1500));
     return new Response("waited");
 }
+export async function work() {
+    const until = Date.now() + 5;
+    while (Date.now() < until);
+    return new Response("done");
+}
 export async function hold() {
     const kept = [];
     for (let n = 0; n < 10; n++) kept.push(new Uint8Array(10 << 20).fill(n + 1));
@@ -30,7 +36,7 @@ export async function hold() {
 
 fn project(settings: &str) -> Project {
     let mut project = Project::new().file("modules/main.ts", MODULE).file("polygate.toml", settings);
-    for name in ["hello", "wait", "hold"] {
+    for name in ["hello", "wait", "work", "hold"] {
         project = project.function("get", &format!("/{name}"), name);
     }
     project
@@ -209,6 +215,44 @@ fn a_worker_has_so_many_places_for_exchanges() {
     let (head, _) = first.answer();
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert_eq!(gateway.get("/hello").status, 200);
+}
+
+#[test]
+fn what_cannot_be_done_in_time_is_shed_and_the_rest_is_done() {
+    let project = project("[overload]\nlag = \"20ms\"\n");
+    let gateway = Gateway::start("run", project.root(), &["--workers", "1"]);
+    let began = Instant::now();
+    let (done, shed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    // Together they ask for ten times as much as can be done in time.
+    std::thread::scope(|scope| {
+        for _ in 0..40 {
+            scope.spawn(|| {
+                let mut client = Client::connect(&gateway);
+                while (of(&shed) < 20 || of(&done) < 20) && began.elapsed() < PATIENCE {
+                    client.ask("/work");
+                    let (head, body) = client.answer();
+                    // Closing it would only make more work.
+                    assert!(!head.contains("connection: close"), "{head}");
+                    if head.starts_with("http/1.1 200") {
+                        assert_eq!(body, "done");
+                        done.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        assert!(
+                            head.starts_with("http/1.1 503") && head.contains("retry-after: 2"),
+                            "{head}"
+                        );
+                        assert!(body.contains("\"overloaded\""), "{body}");
+                        shed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    assert!(of(&shed) >= 20 && of(&done) >= 20, "{done:?} done, {shed:?} shed");
+    assert_eq!(count(&gateway, "polygate_exchanges_shed_total{cause=\"lag\"}"), of(&shed));
+    // Whoever comes alone is never late.
+    assert_eq!(gateway.get("/work").status, 200);
 }
 
 /// Sets how many descriptors the process may have; the limit stays one that can be raised again.

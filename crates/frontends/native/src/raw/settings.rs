@@ -185,7 +185,7 @@ pub(crate) struct Overload {
     /// From this share on, no connection is accepted. Default 0.97.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub(crate) pause_at: Option<f64>,
-    /// When a worker's event loop is so late, new exchanges are answered with 503. Default 1s.
+    /// When a worker's event loop is so late, twice in a row, it answers new exchanges with 503. Default 500ms.
     pub(crate) lag: Option<Duration>,
     /// What the 503 says in `Retry-After`, in whole seconds. Default 2s.
     pub(crate) retry_after: Option<Duration>,

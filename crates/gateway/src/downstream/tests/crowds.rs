@@ -1,4 +1,4 @@
-//! Many connections of one client address.
+//! Many connections at once, and of one client address.
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
@@ -69,5 +69,19 @@ fn any_number_may_be_allowed() {
             held.push(let_in(&gate, [127, 0, 0, 2]).await);
         }
         assert_eq!(gate.metrics.snapshot().refused_per_address, 0);
+    });
+}
+
+#[test]
+fn a_crowd_is_let_in_in_one_turn() {
+    run(async {
+        let gate = gate_with(few(0), |_| async { text("hello") });
+        // The kernel takes them while the thread that accepts them is busy here.
+        let crowd: Vec<_> = (0..300).map(|_| std::net::TcpStream::connect(gate.address).unwrap()).collect();
+        let accepted = || gate.metrics.snapshot().accepted;
+        while accepted() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(accepted(), crowd.len() as u64);
     });
 }

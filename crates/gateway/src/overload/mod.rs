@@ -3,7 +3,11 @@
 //! Whoever owns the gateway samples memory, descriptors and event loops, and tells all workers the level. Each keeps a
 //! copy of its own: what a request looks at is a plain cell that no other thread touches.
 
+mod lap;
+
 use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -11,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use self::lap::Lap;
 use crate::downstream::Stop;
 use crate::metrics::WorkerMetrics;
 
@@ -99,12 +104,23 @@ pub(crate) struct Valve(Rc<Inner>);
 struct Inner {
     now: Cell<Overload>,
     told: watch::Receiver<Overload>,
+    lap: Lap,
 }
 
 impl Valve {
     pub(crate) fn new(told: watch::Receiver<Overload>) -> Self {
         let now = Cell::new(*told.borrow());
-        Self(Rc::new(Inner { now, told }))
+        Self(Rc::new(Inner { now, told, lap: Lap::new() }))
+    }
+
+    /// Ends the laps of the worker's event loop. For ever; a task of its own.
+    pub(crate) async fn laps(self) -> Infallible {
+        poll_fn(|cx| self.0.lap.poll_end(cx)).await
+    }
+
+    /// Whether the event loop comes round later than `most`, as an exchange that begins `now` finds it.
+    pub(crate) fn is_late(&self, now: Instant, most: Duration) -> bool {
+        self.0.lap.exchange(now, most)
     }
 
     /// Takes over what the worker is told, and closes idle connections as long as it says so. Ends when nobody can tell

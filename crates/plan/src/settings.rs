@@ -220,6 +220,9 @@ pub struct Http2Limits {
     pub control_frames: u32,
     /// Frames that one head may be spread over. Beyond: closed likewise. Default 20.
     pub head_frames: u32,
+    /// Heads that were refused because they are too large, and whose answers the client does not take. Beyond: closed
+    /// likewise. Default 20.
+    pub large_heads: u32,
 }
 
 impl Default for Http2Limits {
@@ -234,6 +237,7 @@ impl Default for Http2Limits {
             stream_errors: 100,
             control_frames: 100,
             head_frames: 20,
+            large_heads: 20,
         }
     }
 }

@@ -268,6 +268,7 @@ fn http2_limits(to: &mut plan::Http2Limits, from: &raw::Http2Limits, tree: &Node
     set(&mut to.stream_errors, from.stream_errors);
     set(&mut to.control_frames, from.control_frames);
     set(&mut to.head_frames, from.head_frames);
+    set(&mut to.large_heads, from.large_heads);
     // RFC 9113 6.9.2: a connection's window begins at 65,535 bytes and no window is larger than 2^31-1.
     for (name, size, least) in [
         ("stream-window", to.stream_window, ByteSize::kib(1)),

@@ -165,6 +165,10 @@ pub(crate) struct Http2Limits {
     /// Frames that one head may be spread over. Default 20; beyond, closed.
     #[schemars(range(min = 1))]
     pub(crate) head_frames: Option<u32>,
+    /// Heads that were refused because they are too large, and whose answers the client does not take. Default 20; beyond,
+    /// closed.
+    #[schemars(range(min = 1))]
+    pub(crate) large_heads: Option<u32>,
 }
 
 /// What is done when memory, descriptors or time run out, and when. Shares are of what there is.

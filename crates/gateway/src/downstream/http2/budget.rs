@@ -25,7 +25,7 @@ pub(super) enum Abuse {
     Resets,
     /// It sends frames that carry nothing of a message.
     ControlFrames,
-    /// It spreads a head over too many frames, or bytes.
+    /// It spreads a head over too many frames, or bytes, or does not take the answers to heads that are too large.
     Head,
     /// It takes too long to send a head.
     Slow,

@@ -27,6 +27,8 @@ use crate::wire::Deadline;
 /// A head that is larger than its limit is refused by us, with a record, up to so many times the limit; beyond, by the
 /// crate, which keeps no record, and beyond four times that the connection is closed.
 const HEAD_TOLERANCE: u64 = 2;
+/// Streams that one turn of the connection's task begins. All that a client may open at once would keep others waiting.
+const MAX_A_TURN: usize = 16;
 /// How long a client that is cut off is given to take our last frame.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -39,6 +41,8 @@ pub(super) struct Shared<S: Service> {
     /// A connection counts as open as long as one of its streams has a task.
     open: Open,
     streams: Cell<usize>,
+    /// Streams whose head was refused because it is too large, and whose answer waits to be taken.
+    large_heads: Cell<u32>,
     /// Tells tunnels that they must end.
     pub(super) cut: Notify,
     /// Since when there is no stream.
@@ -54,6 +58,21 @@ impl<S: Service> Shared<S> {
         if streams == 0 {
             self.open.set_idle(None);
         }
+    }
+
+    /// A head is refused because it is too large: it costs more than its bytes on the wire (RFC 7541 6.1). Who does not take
+    /// the answers makes one such stream after the other stay.
+    pub(super) fn refuses_large_head(&self) {
+        let waiting = self.large_heads.get() + 1;
+        self.large_heads.set(waiting);
+        if waiting > self.limits.http2.large_heads {
+            self.task.borrow().wake_by_ref();
+        }
+    }
+
+    /// The answer to that was taken, or given up.
+    pub(super) fn refused_large_head(&self) {
+        self.large_heads.set(self.large_heads.get() - 1);
     }
 
     pub(super) fn closed(&self) {
@@ -92,6 +111,7 @@ pub(in crate::downstream) async fn serve<S: Service>(
         limits,
         open,
         streams: Cell::new(0),
+        large_heads: Cell::new(0),
         cut: Notify::new(),
         idle_since: Cell::new(Instant::now()),
         task: RefCell::new(Waker::noop().clone()),
@@ -177,13 +197,24 @@ struct Driver<S: Service> {
 impl<S: Service> Driver<S> {
     /// Ready at the end.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        self.watch.read.set(0);
+        let mut begun = 0;
+        if self.shared.large_heads.get() > self.shared.limits.http2.large_heads {
+            // Before more is read.
+            self.watch.abuse.set(Some(Abuse::Head));
+        }
         loop {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     let stream = Stream::new(self.shared.clone(), respond);
                     // Boxed: a task moves what it holds about, to the day that it ends.
                     tokio::task::spawn_local(Box::pin(stream.serve(request)));
-                    continue;
+                    begun += 1;
+                    if begun < MAX_A_TURN {
+                        continue;
+                    }
+                    // Behind them, and behind others.
+                    cx.waker().wake_by_ref();
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Ok(())),

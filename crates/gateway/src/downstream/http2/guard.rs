@@ -23,6 +23,9 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// After our last frame the client is listened to this long, and so many bytes: closing a socket with unread bytes
 /// resets it, and the client may not learn why.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 << 10);
+/// Bytes that are read in one turn of the connection's task. The `h2` crate handles all that it can read before it does
+/// anything else, and a few of these bytes may stand for much: see RFC 7541 6.1. Others have their turn in between.
+const MAX_A_TURN: usize = 16 << 10;
 
 /// What the guard tells the connection's task.
 #[derive(Default)]
@@ -33,6 +36,8 @@ pub(super) struct Watch {
     pub(super) head_since: Cell<Option<Instant>>,
     /// Since when the client takes nothing that we write.
     pub(super) stalled_since: Cell<Option<Instant>>,
+    /// Bytes that were read in the present turn of the connection's task, which begins with 0.
+    pub(super) read: Cell<usize>,
     /// Streams that the client has reset, and that we have, not yet in the metrics.
     pub(super) resets: Cell<(u64, u64)>,
 }
@@ -117,6 +122,10 @@ impl AsyncRead for Guard {
             // Nothing more is taken from it; the connection's task ends it.
             return Poll::Pending;
         }
+        if this.watch.read.get() >= MAX_A_TURN {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         if !this.ahead.is_empty() {
             let count = buf.remaining().min(this.ahead.len());
@@ -126,6 +135,7 @@ impl AsyncRead for Guard {
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         }
         this.eof = buf.filled().len() == before;
+        this.watch.read.set(this.watch.read.get() + buf.filled().len() - before);
         this.received(&buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }
@@ -197,6 +207,10 @@ impl AsyncWrite for Guard {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake, Waker};
+
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -221,5 +235,47 @@ mod tests {
         assert!(watch.head_since.get() > Some(long_ago), "the next one");
         guard.received(rest);
         assert_eq!(watch.head_since.get(), None);
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_turn_reads_no_more_than_it_may() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        // It came with the preface, and is one frame of data.
+        let length = 3 * MAX_A_TURN;
+        let mut ahead = BytesMut::from(PREFACE);
+        ahead.extend_from_slice(&(length as u32).to_be_bytes()[1..]);
+        ahead.extend_from_slice(&[kind::DATA, 0, 0, 0, 0, 1]);
+        ahead.resize(ahead.len() + length, 0);
+        let all = ahead.len();
+        let (mut guard, watch) = Guard::new(Transport::Plain(stream), ahead, &Limits::default());
+        let (mut room, mut read, mut turns) = (vec![0; MAX_A_TURN / 4], 0, 0);
+        while read < all {
+            turns += 1;
+            watch.read.set(0);
+            let before = read;
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(woken.clone());
+            let mut cx = Context::from_waker(&waker);
+            while read < all {
+                let mut buf = ReadBuf::new(&mut room);
+                if Pin::new(&mut guard).poll_read(&mut cx, &mut buf).is_pending() {
+                    assert!(woken.0.load(Ordering::Relaxed), "it must have another turn");
+                    break;
+                }
+                read += buf.filled().len();
+            }
+            assert!(read - before <= MAX_A_TURN, "{}", read - before);
+        }
+        assert_eq!(turns, 4);
     }
 }

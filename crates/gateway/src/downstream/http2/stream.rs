@@ -43,8 +43,17 @@ impl<S: Service> Stream<S> {
             Err(NoRequest::Refuse(refusal)) => {
                 drop(incoming);
                 let method = refusal.method.clone().unwrap_or(Method::GET);
+                let is_large = refusal.failure.reason() == Reason::HeadersTooLarge;
                 let (response, finish) = common.service.refuse(*refusal, client);
-                return self.respond(&method, response, finish, Upload::default()).await;
+                let shared = self.shared.clone();
+                if is_large {
+                    shared.refuses_large_head();
+                }
+                self.respond(&method, response, finish, Upload::default()).await;
+                if is_large {
+                    shared.refused_large_head();
+                }
+                return;
             }
             Err(NoRequest::Malformed(refusal)) => {
                 let failure = refusal.failure.clone();

@@ -228,6 +228,50 @@ fn heads_without_an_end() {
     });
 }
 
+/// The `n`th head of a connection, of 480 fields that take one byte each on the wire.
+fn bomb(n: usize, name: &str) -> Vec<u8> {
+    let fields = [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "a.test")];
+    let mut block = wire::block(&fields);
+    if n == 0 {
+        // Into the table once (RFC 7541 6.2.1).
+        block.extend([0x40, name.len() as u8]);
+        block.extend(name.as_bytes());
+        block.extend([100]);
+        block.extend([b'c'; 100]);
+    }
+    // Then one byte each: the newest entry of the table.
+    block.extend([0x80 | 62; 480]);
+    wire::encoded(wire::HEADERS, wire::END_HEADERS | wire::END_STREAM, stream(n), &block)
+}
+
+#[test]
+fn heads_that_are_too_large_again_and_again() {
+    run(async {
+        let gate = waiting_gate();
+        // Who takes the answers is told so each time.
+        let mut wire = Wire::open(&gate).await;
+        for n in 0..60 {
+            wire.write(&bomb(n, "x")).await;
+        }
+        for _ in 0..60 {
+            assert_eq!(wire.next_of(wire::HEADERS).await.flags & wire::END_HEADERS, wire::END_HEADERS);
+        }
+        wire.get(121, "/ok").await;
+        while wire.next_of(wire::DATA).await.stream != 121 {}
+        drop(wire);
+        // Who does not, has no more streams stay than that.
+        let mut wire = Wire::raw(&gate).await;
+        wire.write(super::super::guard::PREFACE).await;
+        wire.frame(wire::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).await;
+        for n in 0..21 {
+            wire.try_write(&bomb(n, "x")).await;
+        }
+        assert_eq!(wire.next_of(wire::GOAWAY).await.code(), wire::ENHANCE_YOUR_CALM);
+        wire.closed().await;
+        serves_on(&gate, AbuseMetrics { heads: 1, ..AbuseMetrics::default() }).await;
+    });
+}
+
 /// Many fields of one byte each on the wire, or many crumbs, and no window to answer into.
 #[test]
 fn bombs_of_compression() {
@@ -241,19 +285,7 @@ fn bombs_of_compression() {
             // The window of new streams is 0.
             wire.frame(wire::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).await;
             for n in 0..20 {
-                let fields =
-                    [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "a.test")];
-                let mut block = wire::block(&fields);
-                if n == 0 {
-                    // Into the table once (RFC 7541 6.2.1).
-                    block.extend([0x40, name.len() as u8]);
-                    block.extend(name.as_bytes());
-                    block.extend([100]);
-                    block.extend([b'c'; 100]);
-                }
-                // Then one byte each: the newest entry of the table.
-                block.extend([0x80 | 62; 480]);
-                wire.frame(wire::HEADERS, wire::END_HEADERS | wire::END_STREAM, stream(n), &block).await;
+                wire.write(&bomb(n, name)).await;
             }
             let mut heads = 0;
             let mut resets = 0;

@@ -1,7 +1,11 @@
 //! `cargo xtask conform`: conformance of the built program, seen from outside.
 
 mod http2;
+mod stress;
 mod websocket;
+
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
@@ -36,6 +40,15 @@ enum What {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Put three times the load on a gateway that it can serve, in 512 MiB of memory: what is served, refused and said, and
+    /// how soon all is well again.
+    Overload(stress::OverloadOptions),
+    /// Attack a gateway over HTTP/2 in all ways that are known, again and again, while others are served: who is cut off, what
+    /// it costs, and whether the others notice.
+    Attacks(stress::AttackOptions),
+    /// Have slowhttptest open thousands of connections that send heads, send bodies or read as slowly as they may, while
+    /// others are served.
+    Slow(stress::SlowOptions),
     /// Run Autobahn's cases against a WebSocket server, directly and through the gateway, and compare the verdicts.
     Websocket(websocket::Options),
 }
@@ -43,11 +56,17 @@ enum What {
 /// The other parser in Python, and the folder in `target` where it is installed.
 const H11: (&str, &str) = ("h11==0.16.0", "target/conformance-python");
 
+/// How long a gateway may take to listen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 pub(crate) fn run(options: &Options) -> Outcome {
     match &options.what {
         What::Http1 { filter } => http1(filter.as_deref()),
         What::Http2 => http2::run(),
         What::Fuzz { responses, minutes, seed } => fuzz(*responses, *minutes, *seed),
+        What::Overload(options) => stress::overload(options),
+        What::Attacks(options) => stress::attacks(options),
+        What::Slow(options) => stress::slow(options),
         What::Websocket(options) => websocket::run(options),
     }
 }
@@ -83,4 +102,21 @@ fn fuzz(responses: bool, minutes: u64, seed: u64) -> Outcome {
     }
     cargo(&["build", "--quiet", "--package", "conformance-http1"]).run()?;
     program(root().join("target/debug/conformance-http1"), &arguments).run()
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> Result<u16, String> {
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    address.map(|address| address.port()).map_err(|error| error.to_string())
+}
+
+fn await_listener(port: u16) -> Outcome {
+    let started = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if started.elapsed() > PATIENCE {
+            return Err("the gateway does not listen".to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use crate::bench::memory_kib;
 use crate::certificate::Certificate;
 use crate::process::{cargo, program};
 use crate::{Outcome, root, setup};
@@ -164,25 +165,19 @@ fn memory(project: &Path, id: u32, reloads: usize) -> Outcome {
     for number in 1..=reloads {
         save_and_see(project, &format!("reload-{number}"))?;
         if number == 10 {
-            after_ten = resident_kib(id);
+            after_ten = memory_kib(id);
         }
         if number % 100 == 0 {
-            println!("{number} reloads: {} MiB resident", resident_kib(id) / 1024);
+            println!("{number} reloads: {} MiB resident", memory_kib(id) / 1024);
         }
     }
-    let last = resident_kib(id);
+    let last = memory_kib(id);
     let growth = last as f64 / after_ten.max(1) as f64;
     println!("resident after 10 reloads {after_ten} KiB, after {reloads} {last} KiB: {growth:.3} times");
     if growth > ALLOWED_GROWTH {
         return Err(format!("resident memory grew {growth:.3} times"));
     }
     Ok(())
-}
-
-fn resident_kib(id: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("");
-    line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 fn get(port: u16, path: &str) -> Result<String, std::io::Error> {

@@ -180,7 +180,7 @@ fn handshakes(server: &Server, load: &Load) -> Result<Answer, String> {
 }
 
 /// CPU time so far, in ticks: outside of the kernel, and in it.
-fn cpu_ticks(ids: &[u32]) -> (u64, u64) {
+pub(crate) fn cpu_ticks(ids: &[u32]) -> (u64, u64) {
     ids.iter().fold((0, 0), |(user, system), id| {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
         // Fields after the name in parentheses: utime and stime are the 12th and 13th.
@@ -191,7 +191,7 @@ fn cpu_ticks(ids: &[u32]) -> (u64, u64) {
 }
 
 /// Resident memory of a process.
-pub(super) fn memory_kib(id: u32) -> u64 {
+pub(crate) fn memory_kib(id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     number_after(&status, "VmRSS:").unwrap_or(0.0) as u64
 }

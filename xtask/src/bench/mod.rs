@@ -18,6 +18,7 @@ use clap::{Args, ValueEnum};
 use crate::{Outcome, setup};
 pub(crate) use busy::{Options as BusyOptions, run as busy};
 use measure::{Load, Sample};
+pub(crate) use measure::{cpu_ticks, memory_kib};
 use servers::{Server, Servers};
 
 #[derive(Args)]

@@ -1,10 +1,9 @@
 //! `cargo xtask conform http2`: h2spec against a running gateway, without TLS and with it.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
+use super::{await_listener, free_port};
 use crate::certificate::Certificate;
 use crate::process::{cargo, exists, program};
 use crate::{Outcome, root, setup};
@@ -15,9 +14,6 @@ const MODULE: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatibl
 /// Cases that cannot pass where HTTP/1.1 is served as well, by package and name: what does not begin as HTTP/2 begins is
 /// answered as HTTP/1.1, and the connection closed.
 const EXPECTED_WITHOUT_TLS: &[(&str, &str)] = &[("http2/3.5", "Sends invalid connection preface")];
-
-/// How long the gateway may take to listen.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 const ROUTES: &str = r#"{ "openapi": "3.1.0", "info": { "title": "conformance", "version": "1" },
   "paths": { "/": { "get,post,put,head": { "x-polygate-route": {
@@ -122,21 +118,4 @@ fn project(folder: &Path, tls: u16) -> Outcome {
     let certificate = Certificate::make(folder)?.settings();
     let settings = format!("[listen]\ntls-address = \"127.0.0.1:{tls}\"\n{certificate}");
     fs::write(folder.join("polygate.toml"), settings).map_err(failed)
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> Result<u16, String> {
-    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    address.map(|address| address.port()).map_err(|error| error.to_string())
-}
-
-fn await_listener(port: u16) -> Outcome {
-    let started = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if started.elapsed() > PATIENCE {
-            return Err("the gateway does not listen".to_owned());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }

@@ -9,7 +9,7 @@ use crate::{Outcome, conform, root, setup};
 const PACKAGES: &[&str] = &["examples/quickstart", "crates/polygate/tests/packages"];
 
 /// The Python that tests run, in a virtual environment, and the packages that they need.
-const PYTHON: (&str, &[&str]) = ("target/test-python", &["websockets", "grpcio"]);
+const PYTHON: (&str, &[&str]) = ("target/test-python", &["websockets", "grpcio", "hypercorn"]);
 
 #[derive(Args)]
 pub(crate) struct Options {

@@ -103,6 +103,8 @@ reasons! {
     UpstreamProtocol = "upstream_protocol", 502, Upstream;
     /// The upstream took too long to answer or to go on.
     UpstreamTimeout = "upstream_timeout", 504, Upstream;
+    /// The upstream is spoken to over HTTP/2, and does not go on with another protocol there.
+    UpstreamUpgrade = "upstream_upgrade", 502, Configuration;
     /// None of the upstream's endpoints is healthy.
     UpstreamUnhealthy = "upstream_unhealthy", 503, Upstream;
     /// More requests to the upstream, or waiting for it, than the limit.

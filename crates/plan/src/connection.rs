@@ -60,8 +60,8 @@ impl Default for UpstreamHttp2 {
     }
 }
 
-/// Which HTTP is spoken with an upstream. A request that asks to go on with another protocol is sent over HTTP/1.1 in
-/// any case.
+/// Which HTTP is spoken with an upstream. A request that asks to go on with another protocol is sent over HTTP/2 as well, to
+/// servers that take extended CONNECT (RFC 8441).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UpstreamProtocol {
     /// HTTP/1.1.
@@ -69,7 +69,8 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2: agreed on with `https` (ALPN), known beforehand with `http` (RFC 9113 3.3).
     Http2,
-    /// With `https` what the server prefers, with `http` HTTP/1.1.
+    /// With `https` what the server prefers, with `http` HTTP/1.1. Where a server takes no extended CONNECT over HTTP/2,
+    /// it is asked for other protocols over HTTP/1.1.
     Auto,
 }
 

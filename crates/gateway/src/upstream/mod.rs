@@ -270,8 +270,7 @@ impl Inner {
     /// Sends a request one way. Its body is taken out once there is a connection.
     async fn send_one_way(&self, request: &mut Request, way: &Way<'_>) -> Result<Response, Failure> {
         let mut made = None;
-        // To go on with another protocol is asked for over HTTP/1.1.
-        if way.connection.protocol.may_be_http2(request.target.scheme()) && request.upgrade.is_none() {
+        if way.connection.protocol.may_be_http2(request.target.scheme()) {
             match Box::pin(self.send_http2(request, way)).await? {
                 Sent::Response(response) => return Ok(response),
                 Sent::Http1(connected) => made = Some((connected, false)),

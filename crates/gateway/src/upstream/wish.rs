@@ -1,7 +1,7 @@
 //! What a request asks its upstream to go on with, and how the upstream's consent is known (RFC 9110 7.8).
 //!
 //! Clients of HTTP/1.1 make the key of a WebSocket's handshake and look at what becomes of it. On HTTP/2 there is none
-//! (RFC 8441 5): then it is made and looked at here.
+//! (RFC 8441 5): then it is made and looked at here. Upstreams of HTTP/2 are asked as [`http2`](super::http2) does.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -9,8 +9,8 @@ use polygate_http1::ResponseHead;
 use polygate_pipeline::{Headers, Known, Request, Upgrade, Version};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
-const KEY: &str = "sec-websocket-key";
-const ACCEPT: &str = "sec-websocket-accept";
+pub(super) const KEY: &str = "sec-websocket-key";
+pub(super) const ACCEPT: &str = "sec-websocket-accept";
 
 /// What is hashed behind the key (RFC 6455 1.3).
 const SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -66,13 +66,13 @@ impl Wish {
 }
 
 /// The value, when there is one alone.
-fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+pub(super) fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
     let value = values.next()?;
     values.next().is_none().then_some(value)
 }
 
 /// What a server makes of a key (RFC 6455 4.2.2).
-fn accept(key: &str) -> String {
+pub(super) fn accept(key: &str) -> String {
     let mut hash = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     hash.update(key.as_bytes());
     hash.update(SUFFIX);

@@ -28,3 +28,4 @@ mod upgrade;
 mod upstream_tls;
 mod upstreams;
 mod websocket;
+mod websocket_http2;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::harness::{Gateway, PATIENCE, Project, skip};
 use crate::tls::{self, House};
 
-const MODULE: &str = r#"
+pub(crate) const MODULE: &str = r#"
 export async function stamp(request: Request) {
   if (request.headers.get("upgrade") !== "websocket") return new Response("a socket, please", { status: 426 });
   if (new URL(request.url).searchParams.has("refuse")) return new Response("no", { status: 403 });
@@ -66,7 +66,7 @@ fn upstream() -> (String, Receiver<(String, TcpStream)>) {
 }
 
 /// Reads a head, and nothing behind it.
-fn head(stream: &mut TcpStream) -> String {
+pub(crate) fn head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
@@ -76,11 +76,17 @@ fn head(stream: &mut TcpStream) -> String {
 }
 
 /// Asks for a WebSocket.
-fn ask(gateway: &Gateway, path: &str) -> TcpStream {
+pub(crate) fn ask(gateway: &Gateway, path: &str) -> TcpStream {
+    ask_with(gateway, path, "k")
+}
+
+/// The same with a key.
+pub(crate) fn ask_with(gateway: &Gateway, path: &str, key: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let more =
-        "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: k\r\nsec-websocket-version: 13\r\n";
+    let more = format!(
+        "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: {key}\r\nsec-websocket-version: 13\r\n"
+    );
     write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\n{more}\r\n").unwrap();
     stream
 }
@@ -91,14 +97,14 @@ fn expect(stream: &mut TcpStream, bytes: &[u8]) {
     assert_eq!(heard, bytes);
 }
 
-fn rest(stream: &mut TcpStream) -> Vec<u8> {
+pub(crate) fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     bytes
 }
 
 /// The access log's line of a path, once it is written.
-fn line(gateway: &Gateway, path: &str) -> Value {
+pub(crate) fn line(gateway: &Gateway, path: &str) -> Value {
     let lines = || {
         let output = gateway.output();
         let mut lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -263,10 +269,10 @@ fn a_stop_waits_for_websockets_and_says_goodbye() {
 }
 
 /// A program that plays the upstream and is ended with the test; it prints its port first.
-struct Server(Child, u16);
+pub(crate) struct Server(pub(crate) Child, pub(crate) u16);
 
 impl Server {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -282,7 +288,7 @@ impl Drop for Server {
     }
 }
 
-fn succeeds(command: &mut Command, gateway: &Gateway) {
+pub(crate) fn succeeds(command: &mut Command, gateway: &Gateway) {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{}", gateway.output());
@@ -304,7 +310,7 @@ fn house(server: u16) -> House {
 }
 
 /// What makes commands of a script for Node.js, where it can be run; else `test` is skipped.
-fn node(test: &str) -> Option<impl Fn(&[&str]) -> Command> {
+pub(crate) fn node(test: &str) -> Option<impl Fn(&[&str]) -> Command> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages");
     if Command::new("node").arg("--version").output().is_err() || !folder.join("node_modules/ws").exists() {
         skip(test, "node or the npm package ws is not installed (run `cargo xtask test`)");

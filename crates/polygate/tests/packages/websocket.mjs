@@ -1,10 +1,10 @@
 // A real WebSocket client and server, for the end-to-end tests: `node websocket.mjs server` prints its port and echoes;
 // `node websocket.mjs client URL` ends with 0 when everything came back as it was sent; so does `node websocket.mjs http2
-// URL`, over the streams of one HTTP/2 connection (RFC 8441).
+// URL`, over the streams of one HTTP/2 connection (RFC 8441). `node websocket.mjs server-http2` echoes on such streams.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { connect, constants } from 'node:http2';
+import { connect, constants, createServer } from 'node:http2';
 import { WebSocket, WebSocketServer } from 'ws';
 
 const MAX = 32 << 20;
@@ -21,6 +21,21 @@ function serve() {
     // Whoever closes is answered with another code where the handshake lets it.
     socket.on('error', () => socket.terminate());
   });
+}
+
+function serveHttp2() {
+  const server = createServer({ settings: { enableConnectProtocol: true } });
+  server.on('stream', (stream, head) => {
+    stream.on('error', () => {});
+    if (head[':protocol'] !== 'websocket') return stream.respond({ ':status': 426 }, { endStream: true });
+    stream.respond({ ':status': 200, 'sec-websocket-protocol': 'second' });
+    const socket = new WebSocket(null, undefined, {});
+    Object.assign(socket, { _isServer: true, _autoPong: true, _closeTimeout: 30_000 });
+    socket.setSocket(stream, Buffer.alloc(0), { maxPayload: MAX });
+    socket.on('message', (data, binary) => socket.send(data, { binary }));
+    socket.on('error', () => socket.terminate());
+  });
+  server.listen(0, '127.0.0.1', () => console.log(server.address().port));
 }
 
 async function open(url, options = {}) {
@@ -136,6 +151,9 @@ async function talkHttp2(url) {
 }
 
 const [mode, url] = process.argv.slice(2);
+// Clients do not wait for ever.
+if (url) setTimeout(() => { console.error('too slow'); process.exit(1); }, 60_000).unref();
 if (mode === 'server') serve();
+else if (mode === 'server-http2') serveHttp2();
 else if (mode === 'http2') await talkHttp2(url);
 else await talk(url);

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::super::flight::MAX_INTERIM;
 use super::body::{self, ResponseBody};
 use super::line::Ticket;
+use super::tunnel::{self, Wish};
 use crate::http2::{Broken, Outgoing, fields};
 use crate::wire::Deadline;
 
@@ -74,7 +75,8 @@ impl Flight {
         length: Option<u64>,
         connection: Rc<Connection>,
     ) -> Result<Self, Box<NoHead>> {
-        let ends = body.is_empty();
+        let tunnels = tunnel::is_asked(&head);
+        let ends = body.is_empty() && !tunnels;
         let (response, stream) = ticket.sender().send_request(head, ends).map_err(|error| {
             ticket.line().retire();
             let mut no = NoHead::of(error);
@@ -83,7 +85,7 @@ impl Flight {
             no.gone |= no.died;
             no
         })?;
-        let upload = (!ends).then(|| Outgoing::new(body, length));
+        let upload = (!ends && !tunnels).then(|| Outgoing::new(body, length));
         let deadline = Deadline::default();
         Ok(Self { response, stream, upload, sent: 0, interim: 0, deadline, connection, ticket })
     }
@@ -161,14 +163,25 @@ impl Flight {
         Ok(())
     }
 
-    /// The response of a head that came.
+    /// The response of a head that came. With a `wish`, of which the request was made, success means a tunnel.
     ///
     /// # Errors
     /// When the head is malformed.
-    pub(super) fn response(self, head: http::Response<RecvStream>) -> Result<Response, Failure> {
+    pub(super) fn response(
+        mut self,
+        head: http::Response<RecvStream>,
+        wish: Option<Wish>,
+    ) -> Result<Response, Failure> {
         let (parts, stream) = head.into_parts();
         let malformed = |detail: &str| Failure::new(Reason::UpstreamProtocol).detail(detail);
         let headers = fields::received(&parts.headers).map_err(|error| malformed(error.as_str()))?;
+        if let Some(wish) = wish {
+            if parts.status.is_success() {
+                return Ok(wish.granted(headers, stream, self.stream, self.ticket));
+            }
+            // There is nothing to be said then. A stream that is closed already need not hear it.
+            let _ = self.stream.send_data(Bytes::new(), true);
+        }
         let length = body::length(&headers).map_err(malformed)?;
         let body = if stream.is_end_stream() {
             // The stream is over, and the request with it.

@@ -1,6 +1,7 @@
 //! One HTTP/2 connection to an upstream, and the places on it.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
@@ -10,10 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Builder, Connection as H2, SendRequest};
+use h2::{Ping, PingPong};
 use polygate_http1::Limits;
 use polygate_pipeline::{Failure, Reason};
 use polygate_plan::{Connection, MAX_HTTP2_WINDOW, UpstreamHttp2};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, timeout};
 
 use super::super::breaker::Open;
@@ -44,6 +46,8 @@ pub(in crate::upstream) struct Line {
     goodbye: Cell<bool>,
     vitals: Arc<Http2Vitals>,
     place: Weak<Place>,
+    /// Until the server is known to have said its settings.
+    unsettled: Mutex<Option<PingPong>>,
     /// Told when the line is dropped.
     dropped: Rc<Notify>,
     /// That a named upstream counts it as open.
@@ -69,7 +73,7 @@ impl Line {
     ) -> Result<Rc<Self>, Failure> {
         let Connected { stream, peer, generation, open, .. } = connected;
         let handshake = builder(&settings.http2).handshake::<Stream, Bytes>(stream).await;
-        let (sender, connection) = handshake.map_err(|error| {
+        let (sender, mut connection) = handshake.map_err(|error| {
             let failure = Failure::new(Reason::UpstreamClosed).detail("closed as it was made");
             failure.source(error).retryable()
         })?;
@@ -86,6 +90,7 @@ impl Line {
             goodbye: Cell::new(false),
             vitals: place.lines.vitals.clone(),
             place: Rc::downgrade(place),
+            unsettled: Mutex::new(connection.ping_pong()),
             dropped: Rc::default(),
             _open: open,
         });
@@ -110,6 +115,33 @@ impl Line {
     /// Whether requests may still be put on it: the server has not said goodbye, and there are numbers for streams left.
     pub(super) fn is_good(&self) -> bool {
         !self.retired.get() && self.is_open(&mut self.sender.clone())
+    }
+
+    /// Whether the server takes extended CONNECT (RFC 8441 3). When it has not spoken yet, its answer to a PING is waited
+    /// for: its settings come before that (RFC 9113 3.4).
+    ///
+    /// # Errors
+    /// When the connection was lost.
+    pub(super) async fn takes_tunnels(&self) -> Result<bool, h2::Error> {
+        if self.sender.is_extended_connect_protocol_enabled() {
+            return Ok(true);
+        }
+        // Who comes second waits for the answer of the first.
+        let mut unsettled = self.unsettled.lock().await;
+        if let Some(pings) = &mut *unsettled {
+            // It fails when one is under way still, of a request that was given up, or when its answer fails.
+            let _ = pings.send_ping(Ping::opaque());
+            if let Err(error) = poll_fn(|cx| pings.poll_pong(cx)).await {
+                // The connection itself knows better why.
+                let known = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+                return Err(match known {
+                    Poll::Ready(Err(known)) => known,
+                    _ => error,
+                });
+            }
+            *unsettled = None;
+        }
+        Ok(self.sender.is_extended_connect_protocol_enabled())
     }
 
     fn is_open(&self, sender: &mut SendRequest<Bytes>) -> bool {

@@ -30,6 +30,8 @@ pub(in crate::upstream) struct Lines {
     waiting: Cell<usize>,
     /// Until when the server is taken to want HTTP/1.1, which it chose the last time: each request needs a connection then.
     unlikely: Cell<Option<Instant>>,
+    /// Whether the connection that was made last is known to take no extended CONNECT.
+    pub(super) no_tunnels: Cell<bool>,
     pub(super) vitals: Arc<Http2Vitals>,
 }
 
@@ -60,8 +62,8 @@ enum Found {
 impl Lines {
     /// None as yet; what becomes of them is counted there.
     pub(in crate::upstream) fn new(vitals: Arc<Http2Vitals>) -> Self {
-        let (open, making, changed, waiting, unlikely) = Default::default();
-        Self { open, making, changed, waiting, unlikely, vitals }
+        let (open, making, changed, waiting, unlikely, no_tunnels) = Default::default();
+        Self { open, making, changed, waiting, unlikely, no_tunnels, vitals }
     }
 
     /// A place for a stream on a connection of that generation whose address is admitted; else whether one more
@@ -91,6 +93,11 @@ impl Lines {
             None if full => Found::Full,
             None => Found::Room,
         }
+    }
+
+    /// Whether a tunnel is better asked for over HTTP/1.1, as far as is known.
+    pub(super) fn lacks_tunnels(&self, protocol: UpstreamProtocol) -> bool {
+        self.no_tunnels.get() && protocol == UpstreamProtocol::Auto
     }
 
     /// Whether a further request can be put on one that is open.
@@ -234,6 +241,7 @@ impl Inner {
         if !connected.http2 {
             return Ok(Some(Ready::Http1(Box::new(connected))));
         }
+        way.place.lines.no_tunnels.set(false);
         let line = Line::begin(connected, way.place, way.connection).await?;
         let ticket = line.take();
         if generation == way.place.generation() {

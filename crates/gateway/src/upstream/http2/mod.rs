@@ -8,17 +8,22 @@ mod flight;
 mod head;
 mod line;
 mod lines;
+mod tunnel;
 
 #[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;
 
-use polygate_pipeline::{Exchange, Failure, Request, Response};
+use polygate_pipeline::{Exchange, Failure, Reason, Request, Response, Target, Version};
+use polygate_plan::UpstreamProtocol;
+use tokio::time::timeout;
 
 use self::flight::Flight;
+use self::line::Ticket;
 pub(super) use self::lines::Lines;
 use self::lines::Ready;
+use self::tunnel::Wish;
 use super::retry::is_idempotent;
 use super::stream::Connected;
 use super::{Inner, Way, replay};
@@ -33,7 +38,7 @@ pub(super) enum Sent {
     Response(Response),
     /// It was not sent: the server chose HTTP/1.1 on this new connection.
     Http1(Connected),
-    /// It was not sent: the server chose HTTP/1.1 not long ago.
+    /// It was not sent: the server chose HTTP/1.1 not long ago, or it takes no tunnels over HTTP/2.
     Unlikely,
 }
 
@@ -41,6 +46,9 @@ impl Inner {
     /// Sends a request over HTTP/2. Its body is taken out once there is a connection.
     pub(super) async fn send_http2(&self, request: &mut Request, way: &Way<'_>) -> Result<Sent, Failure> {
         let (mut again, mut goodbyes) = (false, 0);
+        if request.upgrade.is_some() && way.place.lines.lacks_tunnels(way.connection.protocol) {
+            return Ok(Sent::Unlikely);
+        }
         loop {
             let stream = match self.line(&request.target, way).await? {
                 Ready::Http2(stream) => stream,
@@ -50,7 +58,29 @@ impl Inner {
             if let Some(exchange) = way.exchange {
                 exchange.set_upstream_address(SocketAddr::new(stream.line().peer, way.place.port));
             }
-            let (head, length) = head::request(request)?;
+            if request.upgrade.is_some() {
+                match self.tunnels(&stream, &request.target, way).await {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(Sent::Unlikely),
+                    // It was closed just as it was used again.
+                    Err(failure)
+                        if failure.reason() == Reason::UpstreamClosed
+                            && stream.is_reused()
+                            && goodbyes < MAX_GOODBYES =>
+                    {
+                        goodbyes += 1;
+                        continue;
+                    }
+                    Err(failure) => return Err(failure),
+                }
+            }
+            let (mut head, length) = head::request(request)?;
+            // Policies may have made the request anew: only the exchange knows what came.
+            let keyless = way.exchange.is_some_and(|exchange| exchange.version() == Version::Http2);
+            let wish = Wish::of(request, keyless)?;
+            if let Some(wish) = &wish {
+                wish.ask(&mut head);
+            }
             let body = std::mem::take(&mut request.body);
             // Only what is in memory can be sent a second time.
             let replay = replay(&body);
@@ -58,7 +88,7 @@ impl Inner {
             let interim = way.exchange.and_then(Exchange::interim);
             let sent = match Flight::begin(stream, head, body, length, way.connection.clone()) {
                 Ok(mut flight) => match flight.head(interim, way.limit, way.quiet).await {
-                    Ok(head) => return flight.response(head).map(Sent::Response),
+                    Ok(head) => return flight.response(head, wish).map(Sent::Response),
                     Err(no) => no,
                 },
                 Err(no) => no,
@@ -78,6 +108,34 @@ impl Inner {
                 }
                 _ if sent.unprocessed => return Err(sent.failure.retryable()),
                 _ => return Err(sent.failure),
+            }
+        }
+    }
+
+    /// Whether a tunnel may be asked for on a connection. When it must not and HTTP/1.1 will do, that is remembered.
+    ///
+    /// # Errors
+    /// When it must not, or when nothing is heard of the server.
+    async fn tunnels(&self, stream: &Ticket, target: &Target, way: &Way<'_>) -> Result<bool, Failure> {
+        let time = way.connection.connect;
+        match timeout(time, stream.line().takes_tunnels()).await {
+            Ok(Ok(true)) => Ok(true),
+            Ok(Ok(false)) if way.connection.protocol == UpstreamProtocol::Auto => {
+                way.place.lines.no_tunnels.set(true);
+                Ok(false)
+            }
+            Ok(Ok(false)) => {
+                let detail = format!("{} does not take extended CONNECT over HTTP/2", target.authority());
+                Err(Failure::new(Reason::UpstreamUpgrade).detail(detail))
+            }
+            Ok(Err(error)) => {
+                stream.line().retire();
+                Err(flight::failure(error, "before its settings").retryable())
+            }
+            Err(_) => {
+                stream.line().retire();
+                let detail = format!("no settings within {time:?}");
+                Err(Failure::new(Reason::UpstreamConnectTimeout).detail(detail).retryable())
             }
         }
     }

@@ -29,6 +29,7 @@ use super::lines::Ready;
 use crate::tls::testing::{Authority, Folder};
 
 mod caps;
+mod tunnels;
 
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -41,6 +42,8 @@ fn run(test: impl Future<Output = ()>) {
 struct Seen {
     connections: Cell<usize>,
     requests: RefCell<Vec<http::request::Parts>>,
+    /// Of HTTP/1.1.
+    heads: RefCell<Vec<String>>,
     resets: RefCell<Vec<h2::Reason>>,
     changed: Notify,
     /// Lets go what waits under `/wait`.
@@ -56,13 +59,18 @@ struct Server {
 impl Server {
     /// Streams of one connection are limited to `streams`.
     async fn start(streams: u32) -> Self {
+        Self::with(move |builder| _ = builder.max_concurrent_streams(streams)).await
+    }
+
+    /// Connections are made as `set` says.
+    async fn with(set: impl Fn(&mut h2::server::Builder) + Clone + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, seen) = (listener.local_addr().unwrap(), Rc::<Seen>::default());
         let told = seen.clone();
         tokio::task::spawn_local(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::task::spawn_local(serve(stream, streams, told.clone()));
+                tokio::task::spawn_local(serve(stream, set.clone(), told.clone()));
             }
         });
         Self { address, seen }
@@ -88,10 +96,15 @@ fn request(address: SocketAddr, method: Method, path: &str) -> Request {
     Request::new(method, Target::parse(&format!("http://{address}{path}")).unwrap())
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, streams: u32, seen: Rc<Seen>) {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    set: impl Fn(&mut h2::server::Builder),
+    seen: Rc<Seen>,
+) {
     seen.connections.set(seen.connections.get() + 1);
     let mut builder = h2::server::Builder::new();
-    let mut connection = builder.max_concurrent_streams(streams).handshake::<_, Bytes>(stream).await.unwrap();
+    set(&mut builder);
+    let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
     while let Some(Ok((request, respond))) = connection.accept().await {
         let (parts, body) = request.into_parts();
         if parts.uri.path() == "/last" {
@@ -116,6 +129,20 @@ async fn answer(path: String, mut body: RecvStream, mut respond: SendResponse<By
                 write(&mut send, data).await;
             }
             send.send_trailers(body.trailers().await.unwrap().unwrap_or_default()).unwrap();
+        }
+        "/deny" => {
+            let mut send = respond.send_response(nothing(403), false).unwrap();
+            send.send_data(Bytes::from_static(b"no"), true).unwrap();
+            // It hears that nothing will come.
+            while let Some(data) = body.data().await {
+                assert_eq!(data.unwrap(), "");
+            }
+            note_reset(Ok(h2::Reason::NO_ERROR), &seen);
+        }
+        "/cut" => {
+            let mut send = respond.send_response(nothing(200), false).unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            send.send_reset(h2::Reason::CANCEL);
         }
         "/refuse-once" if seen.requests.borrow().len() < 2 => {
             respond.send_reset(h2::Reason::REFUSED_STREAM);
@@ -389,7 +416,7 @@ fn a_goodbye_that_leaves_a_request_out_moves_it() {
             stream.write_all(&frame(7, 0, 0, &[0; 8])).await.unwrap();
             let (second, _) = listener.accept().await.unwrap();
             let seen = Rc::<Seen>::default();
-            tokio::task::spawn_local(serve(second, 10, seen.clone()));
+            tokio::task::spawn_local(serve(second, |_| {}, seen.clone()));
             // The first one is closed, by us.
             let mut rest = Vec::new();
             while stream.read_buf(&mut rest).await.is_ok_and(|count| count > 0) {}
@@ -533,10 +560,9 @@ fn servers_of_http1_are_told_apart() {
         let (client, connection) = client();
         let get = || request(address, Method::GET, "/");
         assert_eq!(reason(&client, &connection, get()).await, Reason::UpstreamProtocol);
-        // What is to go on as another protocol is asked for over HTTP/1.1.
         let mut socket = get();
         socket.upgrade = Upgrade::new(Upgrade::WEBSOCKET);
-        assert_eq!(text(&client, &connection, socket).await, "bad");
+        assert_eq!(reason(&client, &connection, socket).await, Reason::UpstreamProtocol);
         // Without encryption nothing is agreed on.
         let auto = Rc::new(Connection { protocol: UpstreamProtocol::Auto, ..Connection::clone(&connection) });
         assert_eq!(text(&client, &auto, get()).await, "bad");
@@ -563,13 +589,13 @@ async fn secure(authority: &Authority, offers: &[&[u8]]) -> (SocketAddr, Rc<Seen
             tokio::task::spawn_local(async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                    return serve(stream, 10, told).await;
+                    return serve(stream, |_| {}, told).await;
                 }
                 told.connections.set(told.connections.get() + 1);
                 let mut got = Vec::new();
                 while stream.read_buf(&mut got).await.is_ok_and(|count| count > 0) {
                     if got.ends_with(b"\r\n\r\n") {
-                        got.clear();
+                        told.heads.borrow_mut().push(String::from_utf8(std::mem::take(&mut got)).unwrap());
                         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold").await.unwrap();
                     }
                 }

@@ -124,7 +124,12 @@ fn where_either_will_do_such_a_server_is_asked_over_http1() {
             Arc::new(UpstreamTls { authorities: vec![file], system_roots: false, ..UpstreamTls::default() });
         let (client, connection) = client();
         let connect = Duration::from_secs(5);
-        let auto = Rc::new(Connection { protocol: UpstreamProtocol::Auto, connect, tls, ..connection });
+        let auto = Rc::new(Connection {
+            protocol: UpstreamProtocol::Auto,
+            connect,
+            tls,
+            ..Connection::clone(&connection)
+        });
         let (address, seen) = secure(&authority, &[b"h2", b"http/1.1"]).await;
         let get = |path: &str| {
             let url = format!("https://localhost:{}{path}", address.port());
@@ -206,7 +211,8 @@ fn a_server_that_says_nothing_is_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (client, connection) = client();
-        let connection = Rc::new(Connection { connect: Duration::from_millis(80), ..connection });
+        let connection =
+            Rc::new(Connection { connect: Duration::from_millis(80), ..Connection::clone(&connection) });
         let (asked, silent) = (socket(request(address, Method::GET, "/")), listener.accept());
         let (failure, silent) = tokio::join!(client.send_to(asked, &connection, None), silent);
         let failure = failure.unwrap_err();

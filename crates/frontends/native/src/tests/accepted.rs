@@ -148,6 +148,7 @@ fn settings_are_read() {
         streams = 7
         stream-window = "64KiB"
         control-frames = 500
+        large-heads = 9
         [overload]
         memory = "300MiB"
         close-at = 0.5
@@ -209,6 +210,7 @@ fn settings_are_read() {
     let http2 = &s.limits.http2;
     assert_eq!((http2.streams, http2.stream_window, http2.control_frames), (7, ByteSize::kib(64), 500));
     assert_eq!((s.listen.http2, http2.connection_window, http2.resets), (false, ByteSize::mib(1), 100));
+    assert_eq!(http2.large_heads, 9);
     assert_eq!((s.timeouts.head, s.timeouts.drain), (Duration::from_secs(1), Duration::from_secs(120)));
     assert_eq!((s.budget.cpu, s.budget.on_failure), (Duration::from_millis(7), OnFailure::Open));
     let overload = &s.overload;

@@ -199,9 +199,9 @@ fn compare(oracle: &mut Oracle, ours: &Split, stream: &[u8], log: &mut Log) -> R
         theirs: &theirs,
         stream,
     };
-    let whole_there = || {
-        let (mine, other) = (ours.begun.as_ref()?, theirs.messages.get(both)?);
-        known::read_otherwise(name, mine, other, stream)
+    let whole_there = || match (&ours.begun, theirs.messages.get(both)?) {
+        (Some(mine), other) => known::read_otherwise(name, mine, other, stream),
+        (None, _) => known::never_whole(name, ours, stream),
     };
     if let Some(reason) = known::reason(name, &place).or_else(whole_there) {
         log.known(name, reason);

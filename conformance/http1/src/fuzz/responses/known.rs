@@ -3,7 +3,7 @@
 use polygate_http1::Framing;
 use polygate_pipeline::Version;
 
-use super::{Reply, split};
+use super::{Reply, Split as Own, split};
 use crate::fuzz::ours::{End, Message, Split};
 
 /// Where two parsers begin to differ.
@@ -98,6 +98,17 @@ pub(super) fn read_otherwise(
     is.then_some("a tab behind `chunked` is no part of it (RFC 9110 5.6.3); llhttp reads to the end")
 }
 
+/// Why a head has not ended for us that has for the other parser.
+///
+/// llhttp lets some line ends be CR without LF. What we have of such a head must be refused once it is whole.
+pub(super) fn never_whole(oracle: &str, ours: &Own, stream: &[u8]) -> Option<&'static str> {
+    let last = &stream[ours.replies.last().map_or(0, |reply| reply.body_at)..];
+    let is = oracle == "llhttp"
+        && last.windows(2).any(|pair| pair[0] == b'\r' && pair[1] != b'\n')
+        && split([stream, b"\r\n\r\n"]).end == End::Error;
+    is.then_some("CR alone ends no line (RFC 9112 2.2): such a head is refused when it is whole")
+}
+
 /// Whether white space with a tab in it stands behind the value of `Transfer-Encoding`.
 fn has_tab_behind_coding(head: &[u8]) -> bool {
     head.split(|&byte| byte == b'\n').any(|line| {
@@ -169,6 +180,25 @@ mod tests {
             let (before, beyond) = (None, ours.replies.first());
             let place = Place { before, beyond, theirs: &theirs, stream: stream.as_bytes() };
             assert_eq!(reason("llhttp", &place).is_some(), is, "{status} {length} {end:?}");
+        }
+    }
+
+    #[test]
+    fn what_will_be_refused_need_not_be_whole() {
+        let before = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx";
+        for (head, is) in [
+            ("HTTP/1.1 200 OK\r\r\r\n", true),
+            ("HTTP/1.1 200 OK\r\r\r\n3\r\r\r\n ", true),
+            // These may become whole, or end otherwise.
+            ("HTTP/1.1 200 OK\r\n", false),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n", false),
+        ] {
+            for stream in [head.to_owned(), format!("{before}{head}")] {
+                let ours = split([stream.as_bytes()]);
+                assert!(ours.begun.is_none() && ours.end == End::More, "{stream:?}");
+                assert_eq!(never_whole("llhttp", &ours, stream.as_bytes()).is_some(), is, "{stream:?}");
+                assert_eq!(never_whole("h11", &ours, stream.as_bytes()), None);
+            }
         }
     }
 

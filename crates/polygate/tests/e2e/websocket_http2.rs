@@ -65,7 +65,7 @@ fn hypercorn(test: &str) -> Option<impl Fn(&[&str]) -> Server> {
 
 /// A connection for each socket: hypercorn (0.18) gives up a connection with all that is on it when one of its streams ends
 /// on our side after it has ended on its own.
-const ALONE: &str = "keep-alive = \"0s\"\nhttp2 = { streams = 1, connections = 100 }";
+const ALONE: &str = "connect = \"20s\"\nkeep-alive = \"0s\"\nhttp2 = { streams = 1, connections = 100 }";
 
 /// Forwards as `node`'s clients expect it, to `base`, with this `[connection]`.
 fn house(base: &str, connection: &str) -> House {

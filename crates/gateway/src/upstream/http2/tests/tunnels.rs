@@ -28,7 +28,6 @@ fn a_stream_becomes_a_tunnel() {
     run(async {
         let server = willing().await;
         let (client, connection) = client();
-        let connection = Rc::new(connection);
         let asked = socket(server.request(Method::GET, "/echo?q=1"));
         let response = client.send_to(asked, &connection, None).await.unwrap();
         assert_eq!(response.status, StatusCode::SWITCHING_PROTOCOLS);
@@ -80,7 +79,6 @@ fn what_is_no_consent_is_an_answer() {
     run(async {
         let server = willing().await;
         let (client, connection) = client();
-        let connection = Rc::new(connection);
         let denied =
             client.send_to(socket(server.request(Method::GET, "/deny")), &connection, None).await.unwrap();
         assert_eq!((denied.status, denied.body.is_tunnel()), (StatusCode::FORBIDDEN, false));
@@ -105,7 +103,6 @@ fn nothing_is_asked_of_a_server_that_takes_no_tunnels() {
     run(async {
         let server = Server::start(10).await;
         let (client, connection) = client();
-        let connection = Rc::new(connection);
         for _ in 0..2 {
             let asked = socket(server.request(Method::GET, "/echo"));
             assert_eq!(reason(&client, &connection, asked).await, Reason::UpstreamUpgrade);
@@ -160,7 +157,6 @@ fn the_settings_of_a_server_are_waited_for() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (client, connection) = client();
-        let connection = Rc::new(connection);
         const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
         const PING: u8 = 6;
         let kinds = |got: &[u8]| {

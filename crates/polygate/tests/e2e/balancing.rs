@@ -118,6 +118,11 @@ fn tally(gateway: &Gateway, requests: usize) -> BTreeMap<String, usize> {
     tally
 }
 
+/// Whether some requests in a row go to that server alone: workers hear of a check a moment after the admin API does.
+fn leads_to(gateway: &Gateway, name: &str) -> Option<()> {
+    (0..4).all(|_| gateway.get("/").body == name).then_some(())
+}
+
 fn upstream(gateway: &Gateway, name: &str) -> Value {
     let all = gateway.admin("/upstreams");
     all["upstreams"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone()
@@ -224,6 +229,87 @@ fn failing_endpoints_are_ejected_and_come_back() {
 }
 
 #[test]
+fn an_endpoint_that_comes_back_gets_its_share_gradually() {
+    let (back, other) = (Server::start("back"), Server::start("other"));
+    back.say(503);
+    let check = "check = { path = \"/health\", interval = \"50ms\", timeout = \"500ms\", unhealthy = 1, healthy = 1 }";
+    let settings = format!(
+        "[upstreams.up]\ntargets = [{:?}, {:?}]\nslow-start = \"4s\"\n{check}\n",
+        back.url, other.url
+    );
+    let gateway = serve(&project(&settings));
+    let endpoint = || upstream(&gateway, "up")["endpoints"][0].clone();
+    gateway.wait(|| (endpoint()["healthy"] == json!(false)).then_some(()), "a check to fail");
+    gateway.wait(|| leads_to(&gateway, "other"), "the worker to know");
+    let seen = back.seen();
+    assert_eq!(tally(&gateway, 20), BTreeMap::from([("other".to_owned(), 20)]));
+    assert_eq!(back.seen(), seen, "it gets nothing while checks fail");
+    back.say(200);
+    let since = gateway.wait(
+        || Some(endpoint()).filter(|one| one["healthy"] == json!(true))?["since_ms"].as_u64(),
+        "it to recover",
+    );
+    // Its weight grows from 1 % to 100 % of the other's within four seconds. How far it has come is asked of the clock before
+    // and after some requests, so that a slow machine may take its time: its share of them lies between.
+    let begun = std::time::UNIX_EPOCH + Duration::from_millis(since);
+    let part = || (begun.elapsed().unwrap().as_secs_f64() / 4.0).min(1.0);
+    let mut shares = Vec::new();
+    while part() < 1.0 {
+        let before = part();
+        let got = tally(&gateway, 40).remove("back").unwrap_or(0) as f64 / 40.0;
+        let share = |part: f64| part / (1.0 + part);
+        // Turns are taken by weight: up to three more or fewer than its share are rounding.
+        let slack = 3.0 / 40.0;
+        assert!(
+            got >= share(before) - slack && got <= share(part()) + slack,
+            "{got} of the requests between {before} and {}",
+            part()
+        );
+        shares.push(got);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(shares.is_sorted_by(|a, b| *a <= b + 0.15), "it grows: {shares:?}");
+    let whole = tally(&gateway, 60).remove("back").unwrap_or(0);
+    assert!((29..=31).contains(&whole), "and then its whole share: {whole} of 60");
+}
+
+#[test]
+fn an_endpoint_that_refuses_connections_is_ejected_and_gets_nothing() {
+    let good = Server::start("good");
+    let dead = free_port();
+    let settings = format!(
+        "[upstreams.up]\ntargets = [\"http://127.0.0.1:{dead}\", {:?}]\neject = {{ failures = 1, time = \"1s\" }}\n",
+        good.url
+    );
+    let gateway = serve(&project(&settings));
+    // Whoever meets it is sent on to the other one.
+    assert_eq!(tally(&gateway, 10), BTreeMap::from([("good".to_owned(), 10)]));
+    let one = || upstream(&gateway, "up")["endpoints"][0].clone();
+    let (requests, until) =
+        (one()["requests"].as_u64().unwrap(), one()["ejected_until_ms"].as_u64().unwrap());
+    assert!(requests >= 1 && until > 0, "{}", one());
+    // Once its time is over it is tried again, and ejected for twice as long.
+    let tried = || {
+        gateway.get("/");
+        one()["requests"].as_u64().filter(|now| *now > requests)
+    };
+    gateway.wait(tried, "it to be tried again");
+    let again = one()["ejected_until_ms"].as_u64().unwrap();
+    // Clocks are read one after the other.
+    assert!(again >= until + 1950, "{again} after {until}");
+    // Now there is somebody.
+    let listener = TcpListener::bind(("127.0.0.1", dead)).unwrap();
+    let server = Server { url: String::new(), status: Arc::new(AtomicU16::new(200)), ..good.clone() };
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let server = server.clone();
+            std::thread::spawn(move || server.serve(stream, "alive"));
+        }
+    });
+    gateway.wait(|| (gateway.get("/").body == "alive").then_some(()), "it to come back");
+}
+
+#[test]
 fn checks_decide_who_is_healthy() {
     let (sick, well) = (Server::start("sick"), Server::start("well"));
     sick.say(503);
@@ -232,6 +318,7 @@ fn checks_decide_who_is_healthy() {
     let gateway = serve(&project(&settings));
     let healthy = |index: usize| upstream(&gateway, "up")["endpoints"][index]["healthy"].clone();
     gateway.wait(|| (healthy(0) == json!(false)).then_some(()), "a check to fail");
+    gateway.wait(|| leads_to(&gateway, "well"), "the worker to know");
     assert_eq!(tally(&gateway, 6), BTreeMap::from([("well".to_owned(), 6)]));
     let why = upstream(&gateway, "up")["endpoints"][0]["why"].clone();
     assert!(why.as_str().unwrap().contains("503"), "{why}");

@@ -5,9 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::harness::{PATIENCE, Project, agent, polygate};
+use crate::harness::{PATIENCE, Project, agent, free_port, polygate, skip};
 
 const MODULE: &str = r#"
 export async function slow() { await new Promise((resolve) => setTimeout(resolve, 400)); return new Response("finished"); }
@@ -132,6 +132,56 @@ fn only_checking_ends_with_what_was_found() {
     let broken = check();
     assert_eq!(broken.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&broken.stdout).contains("at load time"));
+}
+
+#[test]
+fn systemd_itself_hands_sockets_over() {
+    let program = "systemd-socket-activate";
+    if std::process::Command::new(program).arg("--version").stdout(Stdio::null()).status().is_err() {
+        return skip("stop::systemd_itself_hands_sockets_over", "systemd-socket-activate is not installed");
+    }
+    let project = Project::new().file("modules/main.ts", MODULE).function("get", "/slow", "slow");
+    let notify = project.root().join("notify.sock");
+    let told = UnixDatagram::bind(&notify).unwrap();
+    told.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hear = |what: &str| loop {
+        let mut buffer = [0; 256];
+        let count = told.recv(&mut buffer).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
+        if text.starts_with(what) {
+            return text;
+        }
+    };
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut gateway = std::process::Command::new(program)
+        .args(["-l", &address, "-E", &format!("NOTIFY_SOCKET={}", notify.display())])
+        .args([env!("CARGO_BIN_EXE_polygate"), "run"])
+        .arg(project.root())
+        .args(["--listen", &address, "--admin", "off", "--workers", "2"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // It listens already; the first client starts the gateway, and waits in the socket's queue meanwhile.
+    let started = Instant::now();
+    let mut stream = loop {
+        match TcpStream::connect(&address) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(started.elapsed() < PATIENCE, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    // It becomes the gateway: the process stays the same.
+    assert_eq!(hear("READY=1"), format!("READY=1\nMAINPID={}", gateway.id()));
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let id = gateway.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    hear("STOPPING=1");
+    assert!(gateway.wait().unwrap().success());
 }
 
 #[test]

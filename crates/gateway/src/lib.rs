@@ -48,6 +48,8 @@ pub use problem::problem;
 pub use record::ExchangeRecord;
 pub use router::{Found, Router};
 pub use serve::is_registered;
-pub use tls::{Answering, CertificateStatus, Challenges, Refreshed, TlsStatus, UpstreamTlsStatus};
+pub use tls::{
+    Answering, CertificateStatus, Challenges, Refreshed, StapleStatus, TlsStatus, UpstreamTlsStatus,
+};
 pub use traces::{TraceRecord, Tracing};
 pub use upstream::{EndpointReport, Http2Report, UpstreamReport};

@@ -27,7 +27,9 @@ pub struct Tls {
 impl Tls {
     /// All files that it names.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        let pairs = self.certificates.iter().flat_map(|files| [files.cert.as_path(), files.key.as_path()]);
+        let pairs = self.certificates.iter().flat_map(|files| {
+            [files.cert.as_path(), files.key.as_path()].into_iter().chain(files.ocsp.as_deref())
+        });
         let obtained = self.acme.iter().flat_map(|acme| &acme.domains).map(|domain| domain.file.as_path());
         pairs.chain(obtained).chain(self.client_auth.authorities())
     }
@@ -40,6 +42,8 @@ pub struct CertificateFiles {
     pub cert: PathBuf,
     /// The private key (PEM: PKCS #8, PKCS #1 or SEC 1). Absolute.
     pub key: PathBuf,
+    /// The authority's word that ours is not revoked: an OCSP response (DER) that clients are shown along with it. Absolute.
+    pub ocsp: Option<PathBuf>,
 }
 
 /// Whether clients show certificates, and which authorities vouch for them (PEM, absolute).

@@ -31,6 +31,11 @@ fn certificate(one: &CertificateStatus, to: &str) -> Value {
         "issuer": one.issuer,
         "not_before": rfc3339(one.not_before),
         "not_after": rfc3339(one.not_after),
+        "staple": one.staple.as_ref().map(|staple| json!({
+            "file": staple.file,
+            "good_until": staple.until.map(rfc3339),
+            "problem": staple.problem,
+        })),
     })
 }
 

@@ -227,6 +227,16 @@ fn tls(out: &mut Families, metrics: &Metrics, tls: Option<&TlsStatus>, upstreams
         let labels = labels(&[("name", name), ("file", &file)]);
         sample(out, "polygate_certificate_expiry_timestamp_seconds", &labels, expiry.as_secs());
     }
+    let name = "polygate_certificate_staple_expiry_timestamp_seconds";
+    let help =
+        "When what is stapled to a certificate expires, in seconds since 1970; 0 when it cannot be used.";
+    family(out, name, "gauge", help);
+    for (certificate, staple) in tls.certificates.iter().filter_map(|one| Some((one, one.staple.as_ref()?))) {
+        let first = certificate.names.first().map_or("", String::as_str);
+        let until = staple.until.and_then(|until| until.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let labels = labels(&[("name", first), ("file", &staple.file.display().to_string())]);
+        sample(out, name, &labels, until.unwrap_or_default().as_secs());
+    }
     if !listens {
         return;
     }

@@ -42,8 +42,9 @@ pub(crate) fn load(
         let files = CertificateFiles {
             cert: project.root.join(certificate.cert),
             key: project.root.join(certificate.key),
+            ocsp: certificate.ocsp_file.map(|file| project.root.join(file)),
         };
-        project.files.extend([files.cert.clone(), files.key.clone()]);
+        project.files.extend([files.cert.clone(), files.key.clone()].into_iter().chain(files.ocsp.clone()));
         tls.certificates.push(files);
     }
     set(&mut tls.min_version, file.min_version.map(version));

@@ -118,7 +118,11 @@ impl Reader<'_, '_> {
                 return None;
             }
         };
-        let files = CertificateFiles { cert: self.project.root.join(cert), key: self.project.root.join(key) };
+        let files = CertificateFiles {
+            cert: self.project.root.join(cert),
+            key: self.project.root.join(key),
+            ocsp: None,
+        };
         self.project.files.extend([files.cert.clone(), files.key.clone()]);
         for (field, path, written, begin, what) in [
             ("cert", &files.cert, cert, CERTIFICATE, "certificate"),

@@ -185,7 +185,7 @@ fn obtained(
     let there = domains.filter(|domain| domain.file.exists());
     let mut problems = Vec::new();
     let load = |domain: &AcmeDomain| {
-        let files = CertificateFiles { cert: domain.file.clone(), key: domain.file.clone() };
+        let files = CertificateFiles { cert: domain.file.clone(), key: domain.file.clone(), ocsp: None };
         let certificate = Certificate::load(&files, provider, digest, &mut problems)?;
         Some(Certificate { obtained: true, ..certificate })
     };

@@ -17,6 +17,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
 
 use super::name::distinguished;
+use super::staple::Staple;
 
 /// Largest file of certificates or keys that is read, in bytes; beyond, it is refused.
 const MAX_FILE: u64 = 1 << 20;
@@ -32,6 +33,8 @@ pub(crate) struct Certificate {
     pub(crate) file: PathBuf,
     /// Whether it was obtained by ACME.
     pub(crate) obtained: bool,
+    /// The authority's word that it is not revoked, when there is a file for it.
+    pub(crate) staple: Option<Staple>,
 }
 
 impl Certificate {
@@ -47,7 +50,10 @@ impl Certificate {
     ) -> Option<Self> {
         let (chain, key) = pair(files, digest, found)?;
         match Self::new(chain, key, &files.cert, provider) {
-            Ok(certificate) => {
+            Ok(mut certificate) => {
+                if let Some(file) = &files.ocsp {
+                    certificate.staple(file, digest, found);
+                }
                 if certificate.not_after < SystemTime::now() {
                     let problem = Diagnostic::warning("expired-certificate", "the certificate has expired");
                     found.push(problem.at(files.cert.display().to_string(), None));
@@ -85,8 +91,32 @@ impl Certificate {
             error => bad(file, error.to_string()),
         })?;
         let (key, names, file) = (Arc::new(key), Arc::new(names), file.to_owned());
-        Ok(Self { key, names, issuer, not_before, not_after, file, obtained: false })
+        Ok(Self { key, names, issuer, not_before, not_after, file, obtained: false, staple: None })
     }
+
+    /// Reads what is stapled to it. What is wrong with that keeps no certificate from being shown.
+    fn staple(&mut self, file: &Path, digest: &mut digest::Context, found: &mut Vec<Diagnostic>) {
+        let response = read(file, digest).map_err(|problem| problem.message.clone());
+        let serial = self.key.end_entity_cert().ok().and_then(serial).unwrap_or_default();
+        let staple = Staple::new(file.to_owned(), response, &serial, &self.key);
+        if let Some(problem) = staple.problem(SystemTime::now()) {
+            let problem = Diagnostic::warning("bad-staple", format!("nothing is stapled: {problem}"));
+            found.push(problem.at(file.display().to_string(), None));
+        }
+        self.staple = Some(staple);
+    }
+
+    /// What is shown: with the authority's word, as long as that is good.
+    pub(super) fn shown(&self) -> &Arc<CertifiedKey> {
+        let Some(staple) = &self.staple else { return &self.key };
+        staple.key(SystemTime::now()).unwrap_or(&self.key)
+    }
+}
+
+/// The serial number of a certificate, as it is written.
+fn serial(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.raw_serial().to_vec())
 }
 
 /// A chain and its key, as they stand in their files; what is wrong with these is added to `found`.
@@ -226,7 +256,8 @@ mod tests {
         let (a, b) =
             (folder.write("a", &Issued::new(&["a.test"])), folder.write("b", &Issued::new(&["b.test"])));
         let said = |cert: &Path, key: &Path| {
-            let (certificate, found) = load(&CertificateFiles { cert: cert.into(), key: key.into() });
+            let (certificate, found) =
+                load(&CertificateFiles { cert: cert.into(), key: key.into(), ocsp: None });
             assert!(certificate.is_none());
             found
                 .iter()

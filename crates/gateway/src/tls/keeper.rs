@@ -70,6 +70,19 @@ pub struct CertificateStatus {
     pub not_before: SystemTime,
     /// Until when it is valid.
     pub not_after: SystemTime,
+    /// The authority's word that is stapled to it, when there is a file for that.
+    pub staple: Option<StapleStatus>,
+}
+
+/// What is stapled to a certificate (OCSP).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StapleStatus {
+    /// Its file.
+    pub file: PathBuf,
+    /// Until when it is good; `None` when it cannot be used.
+    pub until: Option<SystemTime>,
+    /// Why it is not shown now.
+    pub problem: Option<String>,
 }
 
 impl Keeper {
@@ -122,6 +135,10 @@ impl Keeper {
         if acceptor.is_same(&before) {
             return (Refreshed::Unchanged, None);
         }
+        // Those of a deployment are told with it.
+        for warning in found.iter().filter(|problem| problem.code == "bad-staple") {
+            tracing::warn!(file = warning.file.as_deref(), "{}", warning.message);
+        }
         let acceptor = self.finish(&tls, acceptor);
         state.used = Some((tls, acceptor.clone()));
         state.refreshed += 1;
@@ -131,6 +148,7 @@ impl Keeper {
     pub(crate) fn status(&self) -> Option<TlsStatus> {
         let state = self.lock();
         let (_, acceptor) = state.used.as_ref()?;
+        let now = SystemTime::now();
         let certificates = acceptor.certificates().iter().map(|certificate| CertificateStatus {
             file: certificate.file.clone(),
             obtained: certificate.obtained,
@@ -138,6 +156,11 @@ impl Keeper {
             issuer: certificate.issuer.clone(),
             not_before: certificate.not_before,
             not_after: certificate.not_after,
+            staple: certificate.staple.as_ref().map(|staple| StapleStatus {
+                file: staple.file.clone(),
+                until: staple.shown.as_ref().ok().map(|shown| shown.term.until),
+                problem: staple.problem(now).map(str::to_owned),
+            }),
         });
         Some(TlsStatus {
             certificates: certificates.collect(),

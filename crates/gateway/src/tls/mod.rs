@@ -12,6 +12,7 @@ mod keeper;
 mod name;
 mod peer;
 mod resolver;
+mod staple;
 mod suites;
 mod upstream;
 
@@ -20,7 +21,7 @@ pub use challenges::{Answering, Challenges};
 pub use clients::UpstreamTlsStatus;
 pub(crate) use clients::{Clients, ClientsKeeper, load_clients};
 pub(crate) use keeper::Keeper;
-pub use keeper::{CertificateStatus, Refreshed, TlsStatus};
+pub use keeper::{CertificateStatus, Refreshed, StapleStatus, TlsStatus};
 pub(crate) use upstream::Client;
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.choose(hello.server_name(), hello.signature_schemes()).map(|chosen| chosen.key.clone())
+        self.choose(hello.server_name(), hello.signature_schemes()).map(|chosen| chosen.shown().clone())
     }
 }
 

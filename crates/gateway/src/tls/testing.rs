@@ -97,6 +97,7 @@ impl Folder {
     /// Writes a certificate and its key.
     pub(crate) fn write(&self, name: &str, issued: &Issued) -> CertificateFiles {
         CertificateFiles {
+            ocsp: None,
             cert: self.file(&format!("{name}.pem"), &issued.certificate.pem()),
             key: self.file(&format!("{name}.key"), &issued.key.serialize_pem()),
         }

@@ -167,6 +167,7 @@ fn identity(
                 issuer: facts.issuer,
                 not_before: facts.not_before,
                 not_after: facts.not_after,
+                staple: None,
             };
             Some((Arc::new(SingleCertAndKey::from(key)), status))
         }
@@ -253,7 +254,7 @@ mod tests {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         assert!(said(&trusting(manifest)).contains("no certificate"));
         let showing = |cert: &PathBuf, key: &PathBuf| {
-            let identity = Some(CertificateFiles { cert: cert.clone(), key: key.clone() });
+            let identity = Some(CertificateFiles { cert: cert.clone(), key: key.clone(), ocsp: None });
             said(&UpstreamTls { identity, ..UpstreamTls::default() })
         };
         // Unlike a server's, a client's certificate needs no name.

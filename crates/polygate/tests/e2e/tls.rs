@@ -17,6 +17,8 @@ use crate::harness::{Gateway, PATIENCE, Project, skip};
 /// An authority, and a project that serves with certificates of its own.
 pub(crate) struct House {
     pub(crate) project: Project,
+    /// The authority's key (PEM).
+    authority: String,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
 }
 
@@ -43,7 +45,7 @@ impl House {
             .file("modules/main.ts", MODULE)
             .file("polygate.toml", &settings)
             .file("certs/ca.pem", &authority.pem());
-        let house = Self { project, issuer: rcgen::Issuer::new(params, key) };
+        let house = Self { project, authority: key.serialize_pem(), issuer: rcgen::Issuer::new(params, key) };
         for (number, names) in certificates.iter().enumerate() {
             house.issue(&number.to_string(), names);
         }
@@ -245,6 +247,73 @@ fn certificates_are_replaced_while_clients_come() {
     assert_eq!(status["tls"]["refused"], Value::Null);
     let metrics = gateway.admin_text("/metrics");
     assert!(metrics.contains("polygate_tls_handshakes_total{outcome=\"failed\"} 0"), "{metrics}");
+}
+
+/// Has the authority say of `certs/0.pem` whether it is good, in `certs/0.ocsp`.
+fn have_said(house: &House, revoked: bool) {
+    let path = |name: &str| house.path(name).display().to_string();
+    house.project.write("certs/ca.key", &house.authority);
+    let output =
+        Command::new("openssl").args(["x509", "-noout", "-serial", "-in", &path("0.pem")]).output().unwrap();
+    let serial = String::from_utf8(output.stdout).unwrap().trim().trim_start_matches("serial=").to_owned();
+    let line = match revoked {
+        false => format!("V\t400101000000Z\t\t{serial}\tunknown\t/CN=trial\n"),
+        true => format!("R\t400101000000Z\t250101000000Z\t{serial}\tunknown\t/CN=trial\n"),
+    };
+    house.project.write("certs/index.txt", &line);
+    let said = Command::new("openssl")
+        .args(["ocsp", "-index", &path("index.txt"), "-CA", &path("ca.pem"), "-rsigner", &path("ca.pem")])
+        .args(["-rkey", &path("ca.key"), "-issuer", &path("ca.pem"), "-cert", &path("0.pem")])
+        .args(["-ndays", "1", "-respout", &path("0.ocsp.new")])
+        .output()
+        .unwrap();
+    assert!(said.status.success(), "{said:?}");
+    std::fs::rename(house.path("0.ocsp.new"), house.path("0.ocsp")).unwrap();
+}
+
+#[test]
+fn what_the_authority_says_is_stapled() {
+    if !here(&["openssl"], "tls::what_the_authority_says_is_stapled") {
+        return;
+    }
+    let house = House::new(&[&["localhost"]], "");
+    let settings = std::fs::read_to_string(house.project.root().join("polygate.toml")).unwrap();
+    house.project.write("polygate.toml", &format!("{settings}ocsp-file = \"certs/0.ocsp\"\n"));
+    // Without a good one the certificate is shown all the same.
+    let gateway = house.project.run();
+    gateway.await_output("nothing is stapled: the file cannot be read");
+    let status = |version: &str| {
+        let ca = house.path("ca.pem").display().to_string();
+        openssl(&gateway, &["-servername", "localhost", "-status", version, "-CAfile", &ca])
+    };
+    let none = "OCSP response: no response sent";
+    assert!(status("-tls1_3").contains(none), "{}", status("-tls1_3"));
+    let problem = || gateway.admin("/certificates")["certificates"][0]["staple"]["problem"].clone();
+    assert!(problem().as_str().unwrap().contains("cannot be read"), "{}", problem());
+    have_said(&house, false);
+    gateway.wait(|| problem().is_null().then_some(()), "it to be taken into use");
+    for version in ["-tls1_2", "-tls1_3"] {
+        let shown = status(version);
+        for line in ["OCSP Response Status: successful", "Cert Status: good", "Verify return code: 0 (ok)"] {
+            assert!(shown.contains(line), "{version} {line}: {shown}");
+        }
+    }
+    let metric = "polygate_certificate_staple_expiry_timestamp_seconds{name=\"localhost\"";
+    let metrics = gateway.admin_text("/metrics");
+    let line = metrics.lines().find(|line| line.starts_with(metric)).unwrap();
+    let until: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!((now + 80_000..now + 90_000).contains(&until), "{line}");
+    // What is not good is not shown; neither is what is for another certificate.
+    have_said(&house, true);
+    gateway.wait(|| problem().as_str()?.contains("revoked").then_some(()), "the revocation");
+    assert!(status("-tls1_3").contains(none));
+    have_said(&house, false);
+    gateway.wait(|| problem().is_null().then_some(()), "it to be good again");
+    house.issue("0", &["localhost"]);
+    gateway
+        .wait(|| problem().as_str()?.contains("for this certificate").then_some(()), "the new certificate");
+    assert!(status("-tls1_3").contains(none));
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(crate) struct Certificate {
     pub(crate) cert: String,
     /// Its private key (PEM); relative to the project's folder.
     pub(crate) key: String,
+    /// An OCSP response (DER) that is stapled to it as long as it is good; relative to the project's folder. Default none.
+    pub(crate) ocsp_file: Option<String>,
 }
 
 /// Certificates that are obtained by ACME (RFC 8555), beside those of files. `polygate run` does it.

@@ -229,6 +229,8 @@ pub struct Metrics {
     pub refused_per_address: u64,
     /// Idle connections that were closed because of overload.
     pub reaped: u64,
+    /// Unused connections to upstreams that were closed because of overload.
+    pub upstreams_reaped: u64,
     /// Connections that could not be accepted: no descriptors left, mostly.
     pub accept_errors: u64,
     /// Exchanges that were answered with 503 because of overload, by the number of [`Cause::ALL`].
@@ -278,6 +280,7 @@ impl Metrics {
         self.refused += other.refused;
         self.refused_per_address += other.refused_per_address;
         self.reaped += other.reaped;
+        self.upstreams_reaped += other.upstreams_reaped;
         self.accept_errors += other.accept_errors;
         for (mine, theirs) in self.shed.iter_mut().zip(other.shed) {
             *mine += theirs;

@@ -116,7 +116,7 @@ impl Worker {
             }
         });
         let valve = Valve::new(self.overload);
-        tokio::task::spawn_local(valve.clone().follow(stop.clone(), self.metrics.clone()));
+        tokio::task::spawn_local(valve.clone().follow(stop.clone(), client.clone(), self.metrics.clone()));
         tokio::task::spawn_local(valve.clone().laps());
         let mut vitals = tokio::time::interval(VITALS_EVERY);
         vitals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

@@ -104,6 +104,12 @@ fn gateway(out: &mut Families, metrics: &Metrics) {
             metrics.reaped,
         ),
         (
+            "polygate_upstream_connections_reaped_total",
+            "counter",
+            "Unused connections to upstreams that were closed because of overload.",
+            metrics.upstreams_reaped,
+        ),
+        (
             "polygate_accept_errors_total",
             "counter",
             "Connections that could not be accepted: no descriptors left, mostly.",

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use self::lap::Lap;
 use crate::downstream::Stop;
 use crate::metrics::WorkerMetrics;
+use crate::upstream::Client;
 
 /// What is done about strain. Each level includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -123,16 +124,19 @@ impl Valve {
         self.0.lap.exchange(now, most)
     }
 
-    /// Takes over what the worker is told, and closes idle connections as long as it says so. Ends when nobody can tell
-    /// any more.
-    pub(crate) async fn follow(self, stop: Stop, metrics: WorkerMetrics) {
+    /// Takes over what the worker is told, and closes idle connections, those of `client` to upstreams too, as long as it
+    /// says so. Ends when nobody can tell any more.
+    pub(crate) async fn follow(self, stop: Stop, client: Rc<Client>, metrics: WorkerMetrics) {
         let mut told = self.0.told.clone();
         while told.changed().await.is_ok() {
             let now = *told.borrow_and_update();
             self.0.now.set(now);
             if now.level >= Level::Close {
-                let reaped = stop.reap();
-                metrics.with(|metrics| metrics.reaped += reaped);
+                let (reaped, upstreams) = (stop.reap(), client.reap());
+                metrics.with(|metrics| {
+                    metrics.reaped += reaped;
+                    metrics.upstreams_reaped += upstreams;
+                });
             }
         }
     }

@@ -131,6 +131,12 @@ impl Client {
         }
     }
 
+    /// Closes some of the connections that wait for the next request; gives how many. For when memory or descriptors run
+    /// low: a new one can be made, should it be needed.
+    pub(crate) fn reap(&self) -> u64 {
+        self.0.pool.reap()
+    }
+
     /// Makes a deployment's named upstreams live, in the settings' order. What is known of endpoints that were there
     /// before is kept.
     pub(crate) fn named(&self, settings: &Settings, watching: &[Watching]) -> Vec<Rc<Named>> {

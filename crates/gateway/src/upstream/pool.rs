@@ -19,6 +19,8 @@ use crate::wire::now;
 
 /// Unused connections of all targets together; beyond, they are closed after use.
 pub(super) const MAX_IDLE: usize = 4096;
+/// One of so many unused connections is closed at a time when memory or descriptors run low.
+const REAPED_OF: usize = 8;
 /// How often unused connections are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -106,15 +108,23 @@ impl Pool {
     /// Closes unused connections that were encrypted by these settings, and keeps none that are in use now: what their
     /// files hold has changed.
     pub(super) fn retire(&self, renewed: &[Arc<UpstreamTls>]) {
-        let own = self.own.borrow().iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
-        let places: Vec<Rc<Place>> = self.places.borrow().values().flatten().cloned().chain(own).collect();
-        for place in places {
+        for place in self.all() {
             if place.scheme == Scheme::Https && renewed.contains(&place.tls) {
                 place.generation.set(place.generation.get().wrapping_add(1));
                 place.lines.retire();
                 while place.close_one() {}
             }
         }
+    }
+
+    /// Closes a part of the unused connections of each target, those that have waited longest; gives how many.
+    pub(super) fn reap(&self) -> u64 {
+        self.all().iter().map(|place| place.reap()).sum()
+    }
+
+    fn all(&self) -> Vec<Rc<Place>> {
+        let own: Vec<Rc<Place>> = self.own.borrow().iter().filter_map(Weak::upgrade).collect();
+        self.places.borrow().values().flatten().cloned().chain(own).collect()
     }
 
     /// Starts looking through the pool now and then, until there is nothing left to look at.
@@ -168,6 +178,11 @@ impl Place {
         self.total.set(self.total.get() - gone.len());
         let lines = self.lines.sweep(now);
         left || lines
+    }
+
+    fn reap(&self) -> u64 {
+        let count = self.idle.borrow().len().div_ceil(REAPED_OF).max(1);
+        (0..count).take_while(|_| self.close_one()).count() as u64
     }
 
     /// Closes the connection that has waited longest, or one of HTTP/2 without a stream. False when none waits.

@@ -179,6 +179,12 @@ fn connections_of_many_requests_at_a_time_are_kept() {
             let place = client.0.pool.place(&upstream.request(Method::GET, "/").target, &connection);
             assert_eq!(place.len(), MANY);
         }
+        // Nor are they kept when there is no room for them.
+        let place = client.0.pool.place(&upstream.request(Method::GET, "/").target, &connection);
+        assert_eq!((client.reap(), place.len()), (38, MANY - 38));
+        let more: u64 = (0..50).map(|_| client.reap()).sum();
+        assert_eq!((more, place.len()), (MANY as u64 - 38, 0));
+        assert_eq!(client.reap(), 0);
     });
 }
 

@@ -152,6 +152,7 @@ impl PolicyLayer {
 }
 
 const INBOUND: &str = "an inbound policy must return a Request or a Response";
+const HOOK: &str = "a response-sending hook must return a Response";
 const OUTBOUND: &str = "an outbound policy must return a Response";
 
 fn wrong(expected: &str, what: &str) -> Failure {
@@ -315,25 +316,19 @@ impl<'a> Calls<'a> {
         if !self.live.sending_hooks {
             // Mostly a policy left one hook: it needs no script around it.
             while let Some(hook) = self.session.take_only_hook() {
-                response = self.sending(&hook, None, response).await?;
+                response = self.sending(&hook, None, response).await?.or_wrong(HOOK)?;
             }
             if !self.session.has_hooks() {
                 return Ok(response);
             }
         }
-        self.sending(&self.live.hooks().sending_hooks, head, response).await
+        self.sending(&self.live.hooks().sending_hooks, head, response).await?.or_wrong(HOOK)
     }
 
-    async fn sending(
-        &self,
-        hook: &Kept,
-        head: Option<Request>,
-        response: Response,
-    ) -> Result<Response, Failure> {
+    fn sending(&self, hook: &Kept, head: Option<Request>, response: Response) -> Begun<'a, Handled> {
         let live = self.live.clone();
         let args = self.with_response(head.map_or(Shown::AsItIs, Shown::Head), response, None);
-        let begun = self.call(hook, args, move |ctx, value| verdict::outbound(ctx, &value, &live));
-        begun.await?.or_wrong("a response-sending hook must return a Response")
+        self.call(hook, args, move |ctx, value| verdict::outbound(ctx, &value, &live))
     }
 
     /// Arguments `(request, context)`, and those of `bound`.

@@ -16,7 +16,8 @@ from hypercorn.config import Config
 
 async def app(scope, receive, send):
     if scope["type"] == "http":
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        status = 200 if scope["path"] == "/plain" else 426
+        await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": b"over " + scope["http_version"].encode()})
     elif scope["type"] == "websocket":
         await receive()

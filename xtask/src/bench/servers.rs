@@ -111,7 +111,7 @@ impl Servers {
             let process = polygate(earlier, &made("earlier", 0, EARLIER_PORT)?, EARLIER_PORT)?;
             add(process, "earlier", EARLIER_PORT, paths)?;
         }
-        let ours = super::release_binary();
+        let ours = super::dist_binary();
         let process = polygate(&ours, &made("project", 0, POLYGATE_PORT)?, POLYGATE_PORT)?;
         add(process, "polygate", POLYGATE_PORT, paths)?;
         if protocol == Protocol::Http1 {

@@ -393,6 +393,8 @@ impl Owner {
     }
 
     fn refuse(&self, diagnostics: Vec<Diagnostic>) -> Reload {
+        // First: who reads the lines finds in the admin API what they say.
+        self.state.update(|deployments| deployments.refuse(diagnostics.clone()));
         let report = Report::new(self.builder.root(), &diagnostics);
         self.voice.report(&report);
         let serves = if self.state.running_id().is_some() {
@@ -401,7 +403,6 @@ impl Owner {
             "nothing serves yet"
         };
         self.voice.say(LogLevel::Error, format!("change refused ({}): {serves}", report.summary()));
-        self.state.update(|deployments| deployments.refuse(diagnostics.clone()));
         Reload::Refused(diagnostics)
     }
 

@@ -20,8 +20,7 @@ impl Options {
     pub fn of(headers: &Headers) -> Self {
         let mut options = Self::default();
         for token in tokens(headers) {
-            // As most write it: compared at once.
-            if token == b"keep-alive" || token.eq_ignore_ascii_case(b"keep-alive") {
+            if token.eq_ignore_ascii_case(b"keep-alive") {
                 options.keep_alive = true;
             } else if token.eq_ignore_ascii_case(b"close") {
                 options.close = true;

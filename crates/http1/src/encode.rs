@@ -168,25 +168,23 @@ fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
 /// What becomes of a `Content-Length` when the length is known, or when it was written already.
 fn length_field(value: &[u8], length: Option<u64>) -> Fate {
     let Some(length) = length else { return Fate::Leave };
-    let mut digits = [0u8; 20];
     // As it stands it need not be written by itself.
-    if value == number(&mut digits, length, 10) { Fate::Keep } else { Fate::Number(length) }
+    if value == itoa::Buffer::new().format(length).as_bytes() { Fate::Keep } else { Fate::Number(length) }
 }
 
 fn put_length(out: &mut BytesMut, name: &[u8], length: Option<u64>) {
     if let Some(length) = length {
-        let mut digits = [0u8; 20];
-        field(out, name, number(&mut digits, length, 10));
+        field(out, name, itoa::Buffer::new().format(length).as_bytes());
     }
 }
 
-/// Writes a number's digits, without allocation.
-fn number(digits: &mut [u8; 20], mut number: u64, base: u64) -> &[u8] {
+/// Writes a number's hexadecimal digits, without allocation.
+fn hexadecimal(digits: &mut [u8; 16], mut number: u64) -> &[u8] {
     let mut at = digits.len();
     loop {
         at -= 1;
-        digits[at] = b"0123456789abcdef"[(number % base) as usize];
-        number /= base;
+        digits[at] = b"0123456789abcdef"[(number % 16) as usize];
+        number /= 16;
         if number == 0 {
             return &digits[at..];
         }
@@ -229,8 +227,8 @@ impl Encoder {
             }
             Framing::Close => out.push(data),
             Framing::Chunked => {
-                let mut digits = [0u8; 20];
-                put(out.end_mut(), &[number(&mut digits, data.len() as u64, 16), b"\r\n"]);
+                let mut digits = [0u8; 16];
+                put(out.end_mut(), &[hexadecimal(&mut digits, data.len() as u64), b"\r\n"]);
                 out.push(data);
                 out.end_mut().extend_from_slice(b"\r\n");
             }

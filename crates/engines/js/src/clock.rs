@@ -1,9 +1,9 @@
 //! The CPU clock of one run of JavaScript: cheap while all is well, careful before anything is stopped.
 //!
-//! A run is measured by the monotonic clock, which costs some 20 ns to read. The thread's CPU clock, a system call, is
-//! read about once a millisecond at most, and again before a run is stopped or charged for more than that: what the
-//! thread spent since the last reading bounds what the run spent, so a run that merely lost the processor to others is
-//! neither stopped nor charged for it. The error is at most [`MARK_AGE`].
+//! A run is measured by the worker's clock ([`polygate_pipeline::clock`]), which costs some 15 ns to read. The thread's
+//! CPU clock, a system call, is read about once a millisecond at most, and again before a run is stopped or charged for
+//! more than that: what the thread spent since the last reading bounds what the run spent, so a run that merely lost the
+//! processor to others is neither stopped nor charged for it. The error is at most [`MARK_AGE`].
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

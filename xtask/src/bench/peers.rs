@@ -27,10 +27,15 @@ pub(super) fn nginx(folder: &Path, name: &str, core: &str, config: &str) -> Resu
     program("taskset", &arguments).start()
 }
 
+/// The longest text that nginx takes in one piece is 4,096 bytes; longer bodies are put together of such pieces.
+const PIECE: usize = 4_000;
+
 pub(super) fn upstream_config(body: usize) -> String {
-    let body = "x".repeat(body);
+    let (piece, rest) = ("x".repeat(PIECE), "x".repeat(body % PIECE));
+    let pieces = "${piece}".repeat(body / PIECE);
     format!(
-        "server {{ listen 127.0.0.1:{UPSTREAM_PORT} backlog=4096; location / {{ return 200 '{body}'; }} }}"
+        "server {{ listen 127.0.0.1:{UPSTREAM_PORT} backlog=4096; set $piece '{piece}';\n\
+         location / {{ return 200 '{pieces}{rest}'; }} }}"
     )
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use futures_util::future::LocalBoxFuture;
 use polygate_pipeline::{
     Body, Exchange, Failure, InvalidTarget, Known, Layer, Method, Next, Reason, Request, Response, Scheme,
-    StatusCode, Target, leads_out,
+    StatusCode, Target, boxed, leads_out,
 };
 use polygate_plan::{Connection, Expression, Forward, ForwardTo, Template, Variables};
 
@@ -156,10 +156,10 @@ impl Forwarder {
         };
         if let Destination::Fixed(_, authority, along) = &self.to {
             exchange.set_upstream(authority.clone());
-            return Box::pin(self.client.send_along(request, along, exchange));
+            return boxed(|| self.client.send_along(request, along, exchange));
         }
         exchange.set_upstream(request.target.authority());
-        Box::pin(self.client.send_to(request, &self.connection, Some(exchange)))
+        boxed(|| self.client.send_to(request, &self.connection, Some(exchange)))
     }
 
     async fn send_and_follow(&self, mut request: Request, exchange: &Exchange) -> Result<Response, Failure> {

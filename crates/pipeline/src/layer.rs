@@ -132,8 +132,15 @@ impl<'a> Next<'a> {
             let failure = Failure::new(Reason::Internal).detail("a handler called the layer after it");
             return Box::pin(std::future::ready(Err(failure)));
         };
-        Box::pin(run_step(self.chain, self.index, step, self.keeper, request, exchange))
+        boxed(|| run_step(self.chain, self.index, step, self.keeper, request, exchange))
     }
+}
+
+/// A future that is made where it stays. `Box::pin(f())` makes it on the stack first and copies all of it, mostly room for
+/// what a later state of it needs.
+pub fn boxed<'a, F: Future + 'a>(make: impl FnOnce() -> F) -> LocalBoxFuture<'a, F::Output> {
+    let made: Box<F> = Box::write(Box::new_uninit(), make());
+    Box::into_pin(made)
 }
 
 async fn run_step(

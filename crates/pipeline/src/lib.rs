@@ -40,7 +40,7 @@ pub use headers::{Fate, Headers, InvalidHeader, check_name, check_value, is_toke
 pub use http::{Method, StatusCode};
 pub use interim::Interim;
 pub use known::Known;
-pub use layer::{Chain, Layer, Next, Step};
+pub use layer::{Chain, Layer, Next, Step, boxed};
 pub use message::{Request, Response, Version};
 pub use path::leads_out;
 pub use record::{Edit, StepRecord, Verdict};

@@ -8,6 +8,7 @@
 //! `router` -> the chain of layers -> `forward` or another handler -> `upstream` -> back -> `serve` (record) -> log.
 
 mod access;
+mod buffer;
 mod compress;
 mod deployment;
 mod downstream;

@@ -10,10 +10,22 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::buffer::Source;
+
 /// A byte stream; `T` is the encrypted one.
 pub(crate) enum Transport<T> {
     Plain(TcpStream),
     Tls(Box<T>),
+}
+
+impl<T: AsyncRead + Unpin> Source for Transport<T> {
+    fn is_dry(&self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Transport::Plain(stream) => stream.poll_read_ready(cx).is_pending(),
+            // There may be something that was decrypted before.
+            Transport::Tls(_) => false,
+        }
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Transport<T> {

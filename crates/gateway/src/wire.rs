@@ -1,8 +1,8 @@
-//! What both sides of the gateway need of a connection: reading into one buffer, sending a body, lazy deadlines.
+//! What both sides of the gateway need of a connection: sending a body, lazy deadlines.
 
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,62 +10,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use polygate_http1::Outbox;
 use polygate_http1::encode::Encoder;
 use polygate_pipeline::{Body, Failure, Frame, Headers};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep};
-
-/// The first and the largest size of one read. The size doubles while reads fill it.
-const READ_SIZES: (usize, usize) = (8 << 10, 64 << 10);
-/// With less room than this the buffer is grown before a read.
-const READ_LEAST: usize = 2 << 10;
 
 /// Bodies up to this size are copied out of the buffer they were read into.
 const SMALL: usize = 4096;
-
-/// The bytes that were read from a connection and not yet used.
-pub(crate) struct ReadBuffer {
-    pub(crate) bytes: BytesMut,
-    size: usize,
-}
-
-impl Default for ReadBuffer {
-    fn default() -> Self {
-        Self { bytes: BytesMut::new(), size: READ_SIZES.0 }
-    }
-}
-
-impl ReadBuffer {
-    /// Reads once. 0 is the end of the connection.
-    pub(crate) fn poll_read<S: AsyncRead + Unpin>(
-        &mut self,
-        stream: &mut S,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        if self.bytes.capacity() - self.bytes.len() < READ_LEAST {
-            self.bytes.reserve(self.size);
-        }
-        let room = self.bytes.capacity() - self.bytes.len();
-        let read = ready!(pin!(stream.read_buf(&mut self.bytes)).poll(cx))?;
-        if read >= room.min(self.size) {
-            self.size = (self.size * 2).min(READ_SIZES.1);
-        }
-        Poll::Ready(Ok(read))
-    }
-
-    /// Gives the buffer back when nothing is in it.
-    pub(crate) fn release(&mut self) {
-        if self.bytes.is_empty() {
-            self.bytes = BytesMut::new();
-        }
-    }
-
-    /// Gives a large buffer back; called when the connection falls idle.
-    pub(crate) fn shrink(&mut self) {
-        self.size = READ_SIZES.0;
-        if self.bytes.is_empty() && self.bytes.capacity() > 2 * READ_SIZES.0 {
-            self.bytes = BytesMut::new();
-        }
-    }
-}
 
 /// Takes a body that is there as a whole. A small one is copied, so that the buffer stays and is read into again.
 pub(crate) fn take_whole(buffer: &mut BytesMut, length: usize) -> Bytes {

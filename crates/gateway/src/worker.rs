@@ -99,6 +99,8 @@ impl Worker {
         let (mut listeners, mut tls_listeners) = (self.listeners, self.tls_listeners);
         let mut secure: Option<Secure> = None;
         let mut pings = self.pings;
+        let valve = Valve::new(self.overload);
+        let ways = valve.clone();
         tokio::task::spawn_local(async move {
             while let Some(ping) = pings.recv().await {
                 // Whoever asked may have lost patience.
@@ -106,16 +108,17 @@ impl Worker {
                     Ping::Turns(reply) => {
                         let _ = reply.send(());
                     }
-                    // A new task stands at the end of the queue, as the next exchange does.
+                    // A new task stands at the end of the queue, and behind the requests that wait, as the next one does.
                     Ping::Lag(reply) => {
+                        let valve = ways.clone();
                         tokio::task::spawn_local(async move {
+                            valve.entered().await;
                             let _ = reply.send(Instant::now());
                         });
                     }
                 }
             }
         });
-        let valve = Valve::new(self.overload);
         tokio::task::spawn_local(valve.clone().follow(stop.clone(), client.clone(), self.metrics.clone()));
         tokio::task::spawn_local(valve.clone().laps());
         let mut vitals = tokio::time::interval(VITALS_EVERY);

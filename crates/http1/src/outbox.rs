@@ -11,9 +11,6 @@ pub const COALESCE: usize = 4096;
 /// With this much waiting, no more is put in before some is written.
 const FULL: usize = 32 << 10;
 
-/// Buffers above this capacity are given back when the connection falls idle.
-const KEEP: usize = 8 << 10;
-
 /// Bytes on their way out: small pieces, at most one large one, small pieces.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -26,6 +23,19 @@ impl Outbox {
     /// Empty.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Empty; what is put in is written to `room`, which holds nothing, as far as it suffices.
+    pub fn in_room(room: BytesMut) -> Self {
+        debug_assert!(room.is_empty());
+        Self { head: room, ..Self::default() }
+    }
+
+    /// Room that may be used again; what waits is dropped.
+    pub fn into_room(self) -> BytesMut {
+        let mut room = self.head;
+        room.clear();
+        room
     }
 
     /// Whether all was written.
@@ -97,15 +107,6 @@ impl Outbox {
             self.tail.advance((written - of_body).min(self.tail.len()));
             if self.head.is_empty() && !self.tail.is_empty() {
                 std::mem::swap(&mut self.head, &mut self.tail);
-            }
-        }
-    }
-
-    /// Gives large buffers back; called when the connection falls idle.
-    pub fn shrink(&mut self) {
-        for buffer in [&mut self.head, &mut self.tail] {
-            if buffer.is_empty() && buffer.capacity() > KEEP {
-                *buffer = BytesMut::new();
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::Method;
 use polygate_http1::encode::{self, Encoder, ResponseOptions};
-use polygate_http1::{Framing, Origin, Outbox, RequestHead, RequestParser, WireError};
+use polygate_http1::{Framing, Origin, RequestHead, RequestParser, WireError};
 use polygate_pipeline::{
     Body, Client, Failure, Frame, Interim, Reason, Request, Response, Scheme, StatusCode, Upgrade, Version,
 };
@@ -21,6 +21,8 @@ use super::state::{Shared, State};
 use super::stop::Open;
 use super::transport::Transport;
 use super::{Common, http2};
+use crate::buffer;
+use crate::overload::Ticket;
 use crate::service::{End, Finish, Refusal, Service};
 use crate::wire::{Deadline, Transfer, now, take_whole};
 
@@ -30,8 +32,6 @@ pub(super) const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// A connection that waits for a request when the worker stops gets this long: the request may be under way, and closing
 /// would lose it.
 pub(super) const LAST_CHANCE: Duration = Duration::from_millis(500);
-/// A connection that has been idle for so long gives back the memory that it would need at once for a request.
-const REST_AFTER: Duration = Duration::from_secs(1);
 /// Bytes that are read and thrown away while a connection is being closed.
 const LINGER_BYTES: usize = 256 << 10;
 
@@ -47,7 +47,6 @@ pub(super) async fn serve<S: Service>(stream: Transport, client: Client, common:
         origin,
         parser: RequestParser::new(),
         deadline: Deadline::default(),
-        outbox: Outbox::new(),
         interim: Interim::default(),
         cut_short: false,
         open,
@@ -100,7 +99,6 @@ pub(super) struct Connection<S> {
     origin: Origin,
     parser: RequestParser,
     deadline: Deadline,
-    pub(super) outbox: Outbox,
     /// Interim responses of the current exchange.
     interim: Interim,
     /// A response broke off: what was sent must not look whole.
@@ -119,10 +117,10 @@ enum Next {
 impl<S: Service> Connection<S> {
     /// Reads the next head; `first` is the connection's first.
     async fn next(&mut self, first: bool) -> Next {
-        let Self { common, state, origin, parser, deadline, outbox, open, .. } = self;
-        outbox.shrink();
-        state.borrow_mut().buffer.shrink();
+        let Self { common, state, origin, parser, deadline, open, .. } = self;
         let (mut idle_since, mut head_since, mut chance_since) = (None, None, None);
+        // Whether all that had come was read; what comes then waits for its turn.
+        let (mut dry, mut ticket) = (false, Ticket::default());
         poll_fn(|cx| {
             let state = &mut *state.borrow_mut();
             state.set_task(cx.waker());
@@ -131,6 +129,7 @@ impl<S: Service> Connection<S> {
                     match parser.parse(&mut state.buffer.bytes, &common.limits, origin) {
                         Ok(Some(head)) => {
                             open.set_idle(None);
+                            state.buffer.release();
                             return Poll::Ready(Next::Request(head));
                         }
                         Ok(None) => {}
@@ -140,8 +139,15 @@ impl<S: Service> Connection<S> {
                 if state.eof {
                     return Poll::Ready(Next::Close);
                 }
-                if state.poll_fill().is_ready() {
-                    continue;
+                let waits = dry && state.buffer.bytes.is_empty();
+                if !waits || state.stream.poll_readable(cx).is_ready() {
+                    if waits {
+                        ready!(common.service.valve().poll_enter(&mut ticket, cx));
+                    }
+                    if state.poll_fill().is_ready() {
+                        continue;
+                    }
+                    dry = true;
                 }
                 let begun = parser.has_begun(&state.buffer.bytes);
                 if open.leaves() && !begun {
@@ -155,12 +161,6 @@ impl<S: Service> Connection<S> {
                 };
                 let since = *since.get_or_insert_with(now);
                 open.set_idle((!begun).then_some(since));
-                if !begun && !state.is_resting() && pause > REST_AFTER {
-                    ready!(deadline.poll(since + REST_AFTER, cx));
-                    state.rest();
-                    *outbox = Outbox::new();
-                    continue;
-                }
                 ready!(deadline.poll(since + pause, cx));
                 let timeout = Failure::new(Reason::HeadTimeout);
                 return Poll::Ready(if begun { Next::Refuse(timeout) } else { Next::Close });
@@ -284,7 +284,7 @@ impl<S: Service> Connection<S> {
             date: Some(&date),
             upgrade: None,
         };
-        let mut outbox = std::mem::take(&mut self.outbox);
+        let mut outbox = buffer::outbox();
         encode::response_head(outbox.end_mut(), response.status, &response.headers, &options);
         let body = if framing == Framing::Empty { Body::empty() } else { response.body };
         let mut transfer = Transfer::new(outbox, Encoder::new(framing), body);
@@ -293,7 +293,7 @@ impl<S: Service> Connection<S> {
         failure = sent.err().or(failure);
         let received = self.state.borrow().received;
         finish.finish(End { received, sent: transfer.sent(), failure });
-        self.outbox = transfer.into_outbox();
+        buffer::give_back(transfer.into_outbox());
         if !done {
             self.cut_short = true;
             if framing == Framing::Close {

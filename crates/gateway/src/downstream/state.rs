@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -16,7 +16,8 @@ use polygate_pipeline::{Failure, Frame, Headers, Reason, Version};
 use tokio::time::Instant;
 
 use super::transport::Transport;
-use crate::wire::{ReadBuffer, patience, poll_write_all};
+use crate::buffer::ReadBuffer;
+use crate::wire::{patience, poll_write_all};
 
 /// While an exchange runs, at most so many bytes of what follows are read ahead, to notice a client that goes away.
 const READ_AHEAD: usize = 16 << 10;
@@ -50,8 +51,6 @@ pub(super) struct State {
     interim_waits: Option<Instant>,
     /// Bytes of the body that were read.
     pub(super) received: u64,
-    /// No room to read into is held until there is something to read.
-    resting: bool,
 }
 
 impl State {
@@ -72,21 +71,7 @@ impl State {
             interim: Outbox::new(),
             interim_waits: None,
             received: 0,
-            resting: false,
         }
-    }
-
-    /// Holds no memory for reading until there is something to read. The last read must have been pending, with nothing
-    /// left of those before it.
-    pub(super) fn rest(&mut self) {
-        self.buffer.release();
-        self.interim = Outbox::new();
-        self.resting = true;
-    }
-
-    /// Whether it rests still.
-    pub(super) fn is_resting(&self) -> bool {
-        self.resting
     }
 
     /// A request's head was read: its body begins.
@@ -152,13 +137,7 @@ impl State {
 
     /// Reads once into the buffer, on behalf of the connection's task. `Err` and 0 are the end.
     pub(super) fn poll_fill(&mut self) -> Poll<io::Result<usize>> {
-        let task = self.task.clone();
-        if self.resting {
-            // What is wrong with the socket shows on the read.
-            let _ = ready!(self.stream.poll_readable(&mut Context::from_waker(&task)));
-            self.resting = false;
-        }
-        let polled = self.buffer.poll_read(&mut self.stream, &mut Context::from_waker(&task));
+        let polled = self.buffer.poll_read(&mut self.stream, &mut Context::from_waker(&self.task));
         if let Poll::Ready(Ok(0) | Err(_)) = polled {
             self.eof = true;
         }
@@ -257,10 +236,12 @@ impl State {
         if self.interim.is_empty() && self.interim_waits.is_none() {
             return Poll::Ready(Ok(()));
         }
-        let task = self.task.clone();
-        let polled =
-            poll_write_all(&mut self.interim, &mut 0, &mut self.stream, &mut Context::from_waker(&task));
+        let mut cx = Context::from_waker(&self.task);
+        let polled = poll_write_all(&mut self.interim, &mut 0, &mut self.stream, &mut cx);
         self.interim_waits = polled.is_pending().then(|| self.interim_waits.unwrap_or_else(Instant::now));
+        if polled.is_ready() {
+            self.interim = Outbox::new();
+        }
         polled
     }
 }

@@ -1,4 +1,5 @@
-//! How long a worker's event loop takes for a lap: from when a task is put at the end of the queue until it has its turn.
+//! How long a worker's event loop takes for a lap: from when somebody is put behind all requests that wait until it has its
+//! turn.
 //!
 //! Whoever comes now waits that long. When all that comes is let in although more comes than can be done, each lap is
 //! longer than the one before, and in the end everybody waits for what nobody wants any more. When whole laps are turned
@@ -7,10 +8,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use polygate_pipeline::clock;
+
+use super::turnstile::Turnstile;
 
 /// Laps are measured when there are exchanges, and not more often than this: those that are shorter are of no interest.
 const EVERY: Duration = Duration::from_millis(1);
@@ -19,6 +23,8 @@ const STALE: Duration = Duration::from_secs(1);
 
 /// Measures the laps of one event loop.
 pub(super) struct Lap {
+    /// Where requests wait.
+    turnstile: Rc<Turnstile>,
     /// Of the task that ends a lap.
     waker: RefCell<Option<Waker>>,
     /// When the present one has begun, if it is measured.
@@ -28,9 +34,9 @@ pub(super) struct Lap {
 }
 
 impl Lap {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(turnstile: Rc<Turnstile>) -> Self {
         let last = Cell::new((Instant::now(), Duration::ZERO));
-        Self { waker: RefCell::default(), begun: Cell::default(), last }
+        Self { turnstile, waker: RefCell::default(), begun: Cell::default(), last }
     }
 
     /// Polled when a lap is over.
@@ -58,10 +64,9 @@ impl Lap {
             if ago >= STALE {
                 self.last.set((ended, Duration::ZERO));
             }
-            // To the end of the queue.
             if let Some(waker) = &*self.waker.borrow() {
                 self.begun.set(Some(now));
-                waker.wake_by_ref();
+                self.turnstile.wake_behind(waker);
             }
         }
         false
@@ -70,8 +75,6 @@ impl Lap {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-
     use super::*;
 
     const MOST: Duration = Duration::from_millis(100);
@@ -83,7 +86,7 @@ mod tests {
 
     impl Track {
         fn new() -> Self {
-            let track = Self { lap: Lap::new(), now: Instant::now() + STALE * 2 };
+            let track = Self { lap: Lap::new(Rc::default()), now: Instant::now() + STALE * 2 };
             let _ = track.lap.poll_end(&Context::from_waker(Waker::noop()));
             track
         }
@@ -135,7 +138,7 @@ mod tests {
         let local = tokio::task::LocalSet::new();
         local
             .run_until(async {
-                let lap = Rc::new(Lap::new());
+                let lap = Rc::new(Lap::new(Rc::default()));
                 let ends = lap.clone();
                 tokio::task::spawn_local(async move { std::future::poll_fn(|cx| ends.poll_end(cx)).await });
                 tokio::task::yield_now().await;

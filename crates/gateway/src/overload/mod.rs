@@ -4,6 +4,7 @@
 //! copy of its own: what a request looks at is a plain cell that no other thread touches.
 
 mod lap;
+mod turnstile;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -11,11 +12,14 @@ use std::future::poll_fn;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use self::lap::Lap;
+pub(crate) use self::turnstile::Ticket;
+use self::turnstile::Turnstile;
 use crate::downstream::Stop;
 use crate::metrics::WorkerMetrics;
 use crate::upstream::Client;
@@ -106,12 +110,25 @@ struct Inner {
     now: Cell<Overload>,
     told: watch::Receiver<Overload>,
     lap: Lap,
+    turnstile: Rc<Turnstile>,
 }
 
 impl Valve {
     pub(crate) fn new(told: watch::Receiver<Overload>) -> Self {
         let now = Cell::new(*told.borrow());
-        Self(Rc::new(Inner { now, told, lap: Lap::new() }))
+        let turnstile = Rc::<Turnstile>::default();
+        Self(Rc::new(Inner { now, told, lap: Lap::new(turnstile.clone()), turnstile }))
+    }
+
+    /// Ready when a request may be read: with many that come at the same time, a few at a time.
+    pub(crate) fn poll_enter(&self, ticket: &mut Ticket, cx: &Context<'_>) -> Poll<()> {
+        self.0.turnstile.poll_enter(ticket, cx)
+    }
+
+    /// Until a request that came now would be read.
+    pub(crate) async fn entered(&self) {
+        let mut ticket = Ticket::default();
+        poll_fn(|cx| self.poll_enter(&mut ticket, cx)).await;
     }
 
     /// Ends the laps of the worker's event loop. For ever; a task of its own.

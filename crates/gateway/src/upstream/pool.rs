@@ -227,7 +227,7 @@ impl Place {
         }
         let mut all = self.idle.borrow_mut();
         if all.len() < room && self.total.get() < MAX_IDLE && !keep_alive.is_zero() {
-            connected.buffer.shrink();
+            connected.buffer.release();
             self.total.set(self.total.get() + 1);
             all.push(Idle { connected, expires: now() + keep_alive });
             drop(all);

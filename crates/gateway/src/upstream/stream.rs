@@ -8,8 +8,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::breaker::Open;
+use crate::buffer::ReadBuffer;
 use crate::transport::Transport;
-use crate::wire::{Deadline, ReadBuffer};
+use crate::wire::Deadline;
 
 /// The byte stream.
 pub(super) type Stream = Transport<TlsStream<TcpStream>>;

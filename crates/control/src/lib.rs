@@ -28,6 +28,7 @@ mod state;
 mod systemd;
 mod telemetry;
 mod trace;
+mod trust;
 mod upgrade;
 mod watch;
 

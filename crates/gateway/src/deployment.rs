@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use polygate_pipeline::{Diagnostic, Instance, LogLine, LogSink, PolicySpec, Program, Services, World};
 use polygate_plan::Plan;
-use ring::digest::{Context, SHA256};
 use tokio::time::timeout;
 
 use crate::tls::{self, Acceptor, Clients};

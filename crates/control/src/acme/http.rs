@@ -11,7 +11,8 @@ use hyper::body::Bytes;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use crate::trust;
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,35 +29,24 @@ impl Http {
     /// # Errors
     /// What is wrong with the file.
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, String> {
-        let roots = match ca_file {
-            None => system_roots(),
+        let tls = match ca_file {
+            None => trust::in_the_system(),
             Some(file) => {
                 let bad = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
                 let found = CertificateDer::pem_file_iter(file).map_err(|error| bad(&error))?;
                 let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|error| bad(&error))?;
-                roots(&found)
+                trust::in_authorities(&found)
             }
         };
         let agent = ureq::Agent::config_builder()
             .https_only(true)
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .tls_config(tls)
             .build()
             .new_agent();
         Ok(Self(agent))
     }
-}
-
-fn roots(certificates: &[CertificateDer<'_>]) -> RootCerts {
-    let owned = certificates.iter().map(|certificate| Certificate::from_der(certificate).to_owned());
-    RootCerts::from(owned.collect::<Vec<_>>())
-}
-
-/// The authorities that the system trusts; those of browsers where it has none.
-fn system_roots() -> RootCerts {
-    let found = rustls_native_certs::load_native_certs().certs;
-    if found.is_empty() { RootCerts::WebPki } else { roots(&found) }
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>>;

@@ -13,7 +13,8 @@ use prost::Message;
 use tonic::metadata::{MetadataKey, MetadataValue};
 use tonic::transport::{Channel, ClientTlsConfig};
 use tonic::{Code, Request, Status};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use crate::trust;
 
 /// What the collector is sent.
 pub(super) trait Batch: Message + Clone + 'static {
@@ -60,20 +61,6 @@ pub(super) struct Refused {
     pub(super) retryable: bool,
 }
 
-/// The authorities that the system trusts, as with gRPC; those of browsers where it has none.
-fn system_roots() -> RootCerts {
-    let found = rustls_native_certs::load_native_certs().certs;
-    if found.is_empty() {
-        return RootCerts::WebPki;
-    }
-    RootCerts::from(
-        found
-            .into_iter()
-            .map(|certificate| Certificate::from_der(&certificate).to_owned())
-            .collect::<Vec<_>>(),
-    )
-}
-
 impl Sender {
     pub(super) fn new(settings: &Telemetry, headers: &[(String, String)]) -> io::Result<Self> {
         let headers = headers.to_vec();
@@ -86,7 +73,7 @@ impl Sender {
                     .max_redirects(0)
                     .max_redirects_will_error(false)
                     .timeout_global(Some(settings.timeout))
-                    .tls_config(TlsConfig::builder().root_certs(system_roots()).build())
+                    .tls_config(trust::in_the_system())
                     .build()
                     .new_agent();
                 // Some write the endpoint of traces in full.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use polygate_pipeline::{Body, Client, Response, Scheme, SubjectName, TlsVersion};
 use polygate_plan::{ClientAuth, Tls};
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::ring::default_provider as ring_provider;
+use rustls::crypto::aws_lc_rs::default_provider as provider;
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,7 +58,7 @@ fn showing(authority: &Authority, issued: &Issued) -> Arc<ClientConfig> {
 }
 
 fn client(authority: &Authority) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
-    client_with(authority, ring_provider())
+    client_with(authority, provider())
 }
 
 fn client_with(
@@ -140,7 +140,7 @@ fn sessions_are_resumed_also_with_another_acceptor() {
 
 #[test]
 fn cipher_suites_are_chosen_by_our_order_unless_the_client_lacks_instructions_for_aes() {
-    use rustls::crypto::ring::cipher_suite::*;
+    use rustls::crypto::aws_lc_rs::cipher_suite::*;
     run(async {
         let (_folder, authority, tls) = house();
         let gate = gate(&tls, &Settings::default());
@@ -160,11 +160,32 @@ fn cipher_suites_are_chosen_by_our_order_unless_the_client_lacks_instructions_fo
             (vec![aes_256, aes_128, old_256, old_128], aes_128),
         ] {
             let names = format!("{offered:?}");
-            let provider = CryptoProvider { cipher_suites: offered, ..ring_provider() };
+            let provider = CryptoProvider { cipher_suites: offered, ..provider() };
             let config = Arc::new(client_with(&authority, provider).with_no_client_auth());
             let stream = gate.connect("a.test", &config).await.unwrap();
             let chosen = stream.get_ref().1.negotiated_cipher_suite().unwrap().suite();
             assert_eq!(chosen, expected.suite(), "{names}");
+        }
+    });
+}
+
+#[test]
+fn keys_are_exchanged_as_the_client_prefers() {
+    use rustls::crypto::aws_lc_rs::kx_group::{SECP256R1, X25519, X25519MLKEM768};
+    run(async {
+        let (_folder, authority, tls) = house();
+        let gate = gate(&tls, &Settings::default());
+        // One of them is out of reach of quantum computers too (draft-ietf-tls-ecdhe-mlkem).
+        for (offered, expected) in [
+            (vec![X25519MLKEM768, X25519], X25519MLKEM768),
+            (vec![X25519, X25519MLKEM768], X25519),
+            (vec![SECP256R1], SECP256R1),
+        ] {
+            let provider = CryptoProvider { kx_groups: offered, ..provider() };
+            let config = Arc::new(client_with(&authority, provider).with_no_client_auth());
+            let stream = gate.connect("a.test", &config).await.unwrap();
+            let agreed = stream.get_ref().1.negotiated_key_exchange_group().unwrap();
+            assert_eq!(agreed.name(), expected.name());
         }
     });
 }
@@ -178,7 +199,7 @@ fn clients_show_certificates() {
         let known = clients.issue("device 7", &["d7.test", "192.0.2.7"]);
         let config = showing(&authority, &known);
         let names = [SubjectName::Dns("d7.test".into()), SubjectName::Ip([192, 0, 2, 7].into())];
-        let fingerprint = ring::digest::digest(&ring::digest::SHA256, &known.der());
+        let fingerprint = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &known.der());
         let hex: String = fingerprint.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         let expected = format!("CN=device 7,O=Example\\, Inc. {names:?} {hex}");
 
@@ -240,7 +261,7 @@ fn what_is_no_handshake_is_counted_and_closed() {
         // An alert record (RFC 8446 5.1 and 6), not a response in cleartext.
         assert_eq!(answer.first(), Some(&21), "{answer:?}");
         gate.until(|handshakes| handshakes.failed == 1).await;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let old = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS12])
             .unwrap()

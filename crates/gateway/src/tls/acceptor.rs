@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::{fmt, io};
 
+use aws_lc_rs::digest;
 use polygate_pipeline::{Diagnostic, Severity, Tls as Facts, TlsVersion};
 use polygate_plan::{AcmeDomain, CertificateFiles, ClientAuth, Tls};
-use ring::digest;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::ring::Ticketer;
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{Acceptor as Greeting, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
@@ -60,7 +60,7 @@ impl Acceptor {
     /// The second part holds all that is wrong; with an error among it there is no acceptor.
     pub(crate) fn load(tls: &Tls, before: Option<&Self>) -> (Option<Self>, Vec<Diagnostic>) {
         let mut found = Vec::new();
-        let mut provider = rustls::crypto::ring::default_provider();
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
         suites::order(&mut provider);
         let provider = Arc::new(provider);
         let mut content = digest::Context::new(&digest::SHA256);

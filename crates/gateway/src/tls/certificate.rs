@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::digest;
 use polygate_pipeline::{CertificateNames, Diagnostic};
 use polygate_plan::CertificateFiles;
-use ring::digest;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -234,7 +234,7 @@ mod tests {
 
     fn load(files: &CertificateFiles) -> (Option<Certificate>, Vec<Diagnostic>) {
         let mut found = Vec::new();
-        let provider = rustls::crypto::ring::default_provider();
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
         let mut digest = digest::Context::new(&digest::SHA256);
         (Certificate::load(files, &provider, &mut digest, &mut found), found)
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use polygate_pipeline::{CertificateNames, ClientCertificate, Fingerprint, SubjectName, Tls, TlsVersion};
-use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use x509_parser::extensions::GeneralName;

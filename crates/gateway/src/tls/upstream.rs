@@ -3,9 +3,9 @@
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use aws_lc_rs::digest;
 use polygate_pipeline::{Diagnostic, TlsVersion};
 use polygate_plan::{CertificateFiles, UpstreamTls};
-use ring::digest;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{
@@ -37,7 +37,7 @@ impl Client {
     /// The second part holds all that is wrong; with an error among it there is no client.
     pub(crate) fn load(tls: &UpstreamTls) -> (Option<Self>, Vec<Diagnostic>) {
         let mut found = Vec::new();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut content = digest::Context::new(&digest::SHA256);
         let verifier = verifier(tls, &provider, &mut content, &mut found);
         let pair = tls.identity.as_ref().map(|files| identity(files, &provider, &mut content, &mut found));

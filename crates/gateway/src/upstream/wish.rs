@@ -3,11 +3,11 @@
 //! Clients of HTTP/1.1 make the key of a WebSocket's handshake and look at what becomes of it. On HTTP/2 there is none
 //! (RFC 8441 5): then it is made and looked at here. Upstreams of HTTP/2 are asked as [`http2`](super::http2) does.
 
+use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use polygate_http1::ResponseHead;
 use polygate_pipeline::{Headers, Known, Request, Upgrade, Version};
-use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
 pub(super) const KEY: &str = "sec-websocket-key";
 pub(super) const ACCEPT: &str = "sec-websocket-accept";

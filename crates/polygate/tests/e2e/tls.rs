@@ -363,7 +363,7 @@ impl Connection {
     fn new(house: &House, port: &str) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(house.path("ca.pem")).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
         let stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();

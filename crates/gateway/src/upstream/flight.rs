@@ -209,7 +209,8 @@ impl Flight {
             }
             framing => {
                 let decoder = Decoder::new(framing);
-                Body::stream(ResponseBody { flight: Some(self), decoder, keep_alive, stalled: None })
+                let (stalled, broken) = (None, None);
+                Body::stream(ResponseBody { flight: Some(self), decoder, keep_alive, stalled, broken })
             }
         };
         Ok(Response { status: head.status, headers: head.headers, body })
@@ -241,6 +242,8 @@ struct ResponseBody {
     decoder: Decoder,
     keep_alive: bool,
     stalled: Option<Instant>,
+    /// Why the request's body broke off.
+    broken: Option<Failure>,
 }
 
 impl BodyStream for ResponseBody {
@@ -267,8 +270,9 @@ impl BodyStream for ResponseBody {
 impl ResponseBody {
     fn poll_decoded(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
         let Some(flight) = &mut self.flight else { return Poll::Ready(None) };
-        // The response goes on when the request's body breaks; the connection is given up after it.
-        let _ = flight.poll_upload(cx);
+        if let Err(failure) = flight.poll_upload(cx) {
+            self.broken = Some(failure);
+        }
         let failed = |reason, detail: String| Poll::Ready(Some(Err(Failure::new(reason).detail(detail))));
         loop {
             let Connected { stream, buffer, deadline, .. } = &mut flight.connected;
@@ -278,6 +282,10 @@ impl ResponseBody {
                 Ok(Decoded::End) => return Poll::Ready(None),
                 Ok(Decoded::More) => {}
                 Err(error) => return failed(Reason::UpstreamProtocol, error.to_string()),
+            }
+            // What has come by then is passed on. Whoever waits for the rest of a request that will not come is not waited for.
+            if let Some(failure) = self.broken.take() {
+                return Poll::Ready(Some(Err(failure)));
             }
             match buffer.poll_read(stream, cx) {
                 Poll::Ready(Ok(0)) if self.decoder.eof() => return Poll::Ready(None),

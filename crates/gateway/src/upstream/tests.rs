@@ -1,7 +1,7 @@
 //! The client against upstreams that do exactly what a test says, over real sockets.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -376,6 +376,45 @@ fn a_connection_whose_answer_came_early_is_not_kept() {
         assert_eq!(text(response).await, "ok", "both are whole in the end");
         let next = client.send_to(upstream.request(Method::GET, "/"), &connection, None).await.unwrap();
         assert_eq!((text(next).await.as_str(), upstream.connections.get()), ("ok", 2));
+    });
+}
+
+/// Breaks off when it is told to.
+struct Breaking(Rc<Cell<bool>>);
+
+impl BodyStream for Breaking {
+    fn poll_frame(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
+        let failed = || Poll::Ready(Some(Err(Failure::new(Reason::BodyTooLarge))));
+        if self.0.get() { failed() } else { Poll::Pending }
+    }
+}
+
+#[test]
+fn a_request_that_breaks_off_takes_the_rest_of_its_response_with_it() {
+    run(async {
+        for (begin, whole) in [
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", false),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhalf", true),
+        ] {
+            let upstream = Upstream::start(vec![vec![Act::Speak(begin), Act::Count]]).await;
+            let (client, connection) = client();
+            let broken = Rc::new(Cell::new(false));
+            let mut request = upstream.request(Method::POST, "/");
+            request.body = Body::stream(Breaking(broken.clone()));
+            let mut response = client.send_to(request, &connection, None).await.unwrap();
+            broken.set(true);
+            let mut next = async || poll_fn(|cx| response.body.poll_frame(cx)).await;
+            assert!(matches!(next().await, Some(Ok(Frame::Data(data))) if data == "half"));
+            match next().await {
+                Some(Err(failure)) if !whole => assert_eq!(failure.reason(), Reason::BodyTooLarge),
+                None if whole => {}
+                other => panic!("{other:?}"),
+            }
+            // The upstream sees the end of its connection, but never that of the body.
+            while upstream.counted.get().is_none() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
     });
 }
 

@@ -19,6 +19,8 @@ pub(super) struct ResponseBody {
     left: Option<u64>,
     data_over: bool,
     stalled: Option<Instant>,
+    /// Why the request's body broke off.
+    broken: Option<Failure>,
 }
 
 /// What a head says of its body's length, which the crate holds the body to.
@@ -33,13 +35,14 @@ pub(super) fn length(headers: &Headers) -> Result<Option<u64>, &'static str> {
 
 impl ResponseBody {
     pub(super) fn new(flight: Flight, stream: RecvStream, left: Option<u64>) -> Self {
-        Self { flight: Some(flight), stream, left, data_over: false, stalled: None }
+        Self { flight: Some(flight), stream, left, data_over: false, stalled: None, broken: None }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
         let Some(flight) = &mut self.flight else { return Poll::Ready(None) };
-        // The response goes on when the request's body breaks.
-        let _ = flight.poll_upload(cx);
+        if let Err(failure) = flight.poll_upload(cx) {
+            self.broken = Some(failure);
+        }
         while !self.data_over {
             match self.stream.poll_data(cx) {
                 Poll::Ready(Some(Ok(data))) => {
@@ -80,6 +83,10 @@ impl ResponseBody {
     }
 
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
+        // What has come by then is passed on. Whoever waits for the rest of a request that will not come is not waited for.
+        if let Some(failure) = self.broken.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
         let Some(flight) = &mut self.flight else { return Poll::Ready(None) };
         let since = *self.stalled.get_or_insert_with(Instant::now);
         let pause = flight.connection.idle_body;

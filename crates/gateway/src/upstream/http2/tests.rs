@@ -488,6 +488,23 @@ fn bodies_that_break_off_do_not_look_whole_and_early_ends_do() {
         let mut fails = server.request(Method::POST, "/never");
         fails.body = Body::stream(Fails);
         assert_eq!(reason(&client, &connection, fails).await, Reason::BodyTimeout);
+        // And the rest of its response, once that has begun.
+        let breaks = Rc::new(Cell::new(false));
+        struct Breaks(Rc<Cell<bool>>);
+        impl BodyStream for Breaks {
+            fn poll_frame(
+                &mut self,
+                cx: &mut std::task::Context<'_>,
+            ) -> Poll<Option<Result<Frame, Failure>>> {
+                if self.0.get() { Fails.poll_frame(cx) } else { Poll::Pending }
+            }
+        }
+        let mut stalls = server.request(Method::POST, "/stall");
+        stalls.body = Body::stream(Breaks(breaks.clone()));
+        let response = client.send_to(stalls, &connection, None).await.unwrap();
+        breaks.set(true);
+        assert_eq!(response.body.collect(10).await.unwrap_err().reason(), Reason::BodyTimeout);
+        server.until(|seen| seen.resets.borrow().contains(&h2::Reason::CANCEL)).await;
         assert_eq!(text(&client, &connection, server.request(Method::GET, "/")).await, "ok");
     });
 }

@@ -74,6 +74,13 @@ const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         oracle: "llhttp",
+        reason: "a tab behind keep-alive is no part of it (RFC 9110 5.6.3); llhttp closes",
+        applies: |place| {
+            place.closes() && place.before.is_some_and(|m| m.is_old() && m.head_bytes().contains(&b'\t'))
+        },
+    },
+    Difference {
+        oracle: "llhttp",
         reason: "framing fields in trailers are dropped (RFC 9110 6.5.1)",
         applies: |place| {
             (place.refuses_with("HPE_INVALID_CONTENT_LENGTH")

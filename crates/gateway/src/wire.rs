@@ -89,6 +89,10 @@ pub(crate) fn patience(pause: Duration, moved: u64, waited: Duration) -> Duratio
     pause.min(earned.saturating_sub(waited))
 }
 
+/// How often a body is read from and written in one turn. An upload that never has to wait would use up what the runtime
+/// lets a task do at a time (128 operations), and nothing of its response would ever be read.
+const TURN: usize = 16;
+
 /// Why a body could not be sent.
 pub(crate) enum Broken {
     /// The body itself failed, or does not have the length it promised.
@@ -171,8 +175,12 @@ impl Transfer {
                     self.encoder.end(&mut self.outbox, self.trailers.as_ref()).map_err(mismatch)?;
                     self.pulled_all = true;
                 }
-                Poll::Pending => break,
+                // It has gone on with what runs beside it.
+                Poll::Pending => return Ok(()),
             }
+        }
+        if !self.pulled_all {
+            self.body.poll_progress(cx);
         }
         Ok(())
     }
@@ -194,13 +202,13 @@ impl Transfer {
         polled
     }
 
-    /// Sends on. Ready when the whole body is out.
+    /// Sends on, for one turn at most. Ready when the whole body is out.
     pub(crate) fn poll<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>> {
-        loop {
+        for _ in 0..TURN {
             if let Err(failure) = self.pull(cx) {
                 return Poll::Ready(Err(Broken::Body(failure)));
             }
@@ -215,6 +223,8 @@ impl Transfer {
                 return Poll::Pending;
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -24,6 +24,11 @@ pub trait BodyStream {
     /// The next frame; `None` at the end. Not polled again after `None` or an error.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>>;
 
+    /// Called in the place of `poll_frame` while there is no room for a frame: takes none, and goes on with what runs beside
+    /// the reading. A response drives the sending of its request, which a client that does not read for now must not hold
+    /// up. Wakes as `poll_frame` does; what fails is told by the next frame. Bodies made of others hand it on.
+    fn poll_progress(&mut self, _cx: &mut Context<'_>) {}
+
     /// Bytes still to come, when known.
     fn length(&self) -> Option<u64> {
         None
@@ -146,6 +151,13 @@ impl Body {
                 let failure = Failure::new(Reason::PolicyResult).detail("a tunnel has no body to read");
                 Poll::Ready(Some(Err(failure)))
             }
+        }
+    }
+
+    /// Goes on with what runs beside the reading, while there is no room for a frame: see [`BodyStream::poll_progress`].
+    pub fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        if let Kind::Stream(stream) = &mut self.0 {
+            stream.poll_progress(cx);
         }
     }
 

@@ -48,6 +48,10 @@ impl BodyStream for Loan {
         lent.body.poll_frame(cx)
     }
 
+    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        self.0.borrow_mut().body.poll_progress(cx);
+    }
+
     fn length(&self) -> Option<u64> {
         self.0.borrow().body.length()
     }

@@ -121,6 +121,10 @@ impl BodyStream for CompressedBody {
             Poll::Pending => Poll::Pending,
         }
     }
+
+    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        self.body.poll_progress(cx);
+    }
 }
 
 fn broken(error: io::Error) -> Failure {

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::task::{Context, Poll};
 
 use futures_util::future::LocalBoxFuture;
 use polygate_pipeline::{
@@ -495,6 +496,48 @@ fn a_stop_closes_idle_connections_and_lets_busy_ones_finish() {
         assert_eq!(finished, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ndone");
         assert!(TcpStream::connect(gate.address).await.is_err());
         assert_eq!(gate.metrics.snapshot().connections, 0);
+    });
+}
+
+/// Answers with a body that never ends, and sends the request's nowhere meanwhile, as a forwarded one would be.
+pub(super) struct Both {
+    pub(super) upload: Body,
+    pub(super) received: Rc<Cell<usize>>,
+}
+
+impl BodyStream for Both {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
+        self.poll_progress(cx);
+        Poll::Ready(Some(Ok(Frame::Data(Bytes::from_static(&[b'x'; 16 << 10])))))
+    }
+
+    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(Ok(frame))) = self.upload.poll_frame(cx) {
+            if let Frame::Data(data) = frame {
+                self.received.set(self.received.get() + data.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_body_is_read_on_while_the_client_does_not_take_the_response() {
+    run(async {
+        let received = Rc::new(Cell::new(0));
+        let counted = received.clone();
+        let gate = gate(move |request: Request| {
+            let received = counted.clone();
+            async move { text(Body::stream(Both { upload: request.body, received })) }
+        });
+        let mut stream = gate.connect().await;
+        // More than all buffers of the system hold.
+        const LENGTH: usize = 32 << 20;
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The response comes to a stand first.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        stream.write_all(&vec![b'x'; LENGTH]).await.unwrap();
+        gate.until(|_| received.get() == LENGTH).await;
     });
 }
 

@@ -127,6 +127,9 @@ impl Outgoing {
             }
             pulled = true;
         }
+        if self.last.is_none() && !self.next.is_empty() {
+            self.body.poll_progress(cx);
+        }
         if self.last.is_some() && self.left.is_some_and(|left| left > 0) {
             return Err(mismatch());
         }

@@ -262,6 +262,14 @@ impl BodyStream for ResponseBody {
         polled
     }
 
+    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        if let Some(flight) = &mut self.flight
+            && let Err(failure) = flight.poll_upload(cx)
+        {
+            self.broken = Some(failure);
+        }
+    }
+
     fn length(&self) -> Option<u64> {
         self.decoder.length()
     }
@@ -269,10 +277,8 @@ impl BodyStream for ResponseBody {
 
 impl ResponseBody {
     fn poll_decoded(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
+        self.poll_progress(cx);
         let Some(flight) = &mut self.flight else { return Poll::Ready(None) };
-        if let Err(failure) = flight.poll_upload(cx) {
-            self.broken = Some(failure);
-        }
         let failed = |reason, detail: String| Poll::Ready(Some(Err(Failure::new(reason).detail(detail))));
         loop {
             let Connected { stream, buffer, deadline, .. } = &mut flight.connected;

@@ -379,6 +379,76 @@ fn a_connection_whose_answer_came_early_is_not_kept() {
     });
 }
 
+/// Never ends, and never has to be waited for: in frames that are written one by one.
+struct Endless;
+
+impl BodyStream for Endless {
+    fn poll_frame(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
+        Poll::Ready(Some(Ok(Frame::Data(Bytes::from_static(&[b'x'; 5000])))))
+    }
+}
+
+#[test]
+fn an_upload_that_never_pauses_leaves_its_response_a_turn() {
+    run(async {
+        let begin = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+        let upstream = Upstream::start(vec![vec![Act::Speak(begin), Act::Count]]).await;
+        let (client, connection) = client();
+        let mut request = upstream.request(Method::POST, "/");
+        request.body = Body::stream(Endless);
+        let turn = tokio::task::spawn_local(async move {
+            let mut response = client.send_to(request, &connection, None).await.unwrap();
+            let frame = response.body.frame().await;
+            assert!(matches!(frame, Some(Ok(Frame::Data(data))) if data == "half"));
+        });
+        turn.await.unwrap();
+    });
+}
+
+#[test]
+fn an_upload_goes_on_while_its_response_is_not_read() {
+    run(async {
+        let begin = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+        let upstream = Upstream::start(vec![vec![Act::Speak(begin), Act::Count]]).await;
+        let (client, connection) = client();
+        let (goes_on, ended) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
+        let mut request = upstream.request(Method::POST, "/");
+        request.body = Body::stream(Told { goes_on: goes_on.clone(), left: 1000, ended: ended.clone() });
+        let mut response = client.send_to(request, &connection, None).await.unwrap();
+        goes_on.set(true);
+        while !ended.get() {
+            poll_fn(|cx| {
+                response.body.poll_progress(cx);
+                Poll::Ready(())
+            })
+            .await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(matches!(response.body.frame().await, Some(Ok(Frame::Data(data))) if data == "half"));
+    });
+}
+
+/// So many frames, once it is told to go on.
+struct Told {
+    goes_on: Rc<Cell<bool>>,
+    left: usize,
+    ended: Rc<Cell<bool>>,
+}
+
+impl BodyStream for Told {
+    fn poll_frame(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
+        if !self.goes_on.get() {
+            return Poll::Pending;
+        }
+        let Some(left) = self.left.checked_sub(1) else {
+            self.ended.set(true);
+            return Poll::Ready(None);
+        };
+        self.left = left;
+        Poll::Ready(Some(Ok(Frame::Data(Bytes::from_static(&[b'x'; 5000])))))
+    }
+}
+
 /// Breaks off when it is told to.
 struct Breaking(Rc<Cell<bool>>);
 

@@ -137,6 +137,94 @@ fn an_upload_reaches_the_upstream_while_it_is_sent() {
 }
 
 #[test]
+fn an_upload_goes_on_while_the_client_does_not_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let project = Project::new()
+        .forward("/plain", &base, &[], &[])
+        .forward("/compressed", &base, &[], &[])
+        .file("polygate.toml", "[compression]\nenabled = true\n");
+    let gateway = project.run();
+    // More than all buffers of the system hold.
+    const LENGTH: usize = 32 << 20;
+    for (path, more) in [("/plain", ""), ("/compressed", "accept-encoding: br\r\n")] {
+        let mut client = TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
+        client.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+        write!(client, "POST {path} HTTP/1.1\r\nhost: a\r\n{more}content-length: {LENGTH}\r\n\r\n").unwrap();
+        let (mut upstream, _) = listener.accept().unwrap();
+        read_head(&mut upstream);
+        let mut speaks = upstream.try_clone().unwrap();
+        let speaker = std::thread::spawn(move || {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n";
+            let mut number = 0x9e37_79b9_u32;
+            let mut noise = || {
+                number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (number >> 24) as u8
+            };
+            let noise: Vec<u8> = (0..1 << 20).map(|_| noise()).collect();
+            let _ = speaks.write_all(head.as_bytes());
+            while speaks.write_all(&noise).is_ok() {}
+        });
+        let reader = std::thread::spawn(move || {
+            let (mut buffer, mut count) = (vec![0; 1 << 16], 0);
+            while count < LENGTH {
+                match upstream.read(&mut buffer) {
+                    Ok(read @ 1..) => count += read,
+                    _ => break,
+                }
+            }
+            count
+        });
+        // The response comes to a stand first.
+        std::thread::sleep(Duration::from_millis(500));
+        let piece = vec![b'x'; 1 << 16];
+        for _ in 0..LENGTH / piece.len() {
+            client.write_all(&piece).unwrap();
+        }
+        assert_eq!(reader.join().unwrap(), LENGTH, "{path}");
+        drop(client);
+        speaker.join().unwrap();
+    }
+}
+
+#[test]
+fn an_upload_that_breaks_off_cuts_its_response_and_is_recorded() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let project = Project::new().forward("/up", &base, &[], &[]).body_limit("get,post", "/up", json!(1000));
+    let gateway = project.dev();
+    let large = format!("400\r\n{}\r\n", "x".repeat(1024));
+    let cases = [("nonsense\r\n", "bad_request"), (&large, "body_too_large"), ("", "client_closed")];
+    for (rest, reason) in cases {
+        let mut client = TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        write!(client, "POST /up HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\nwell\r\n")
+            .unwrap();
+        let (mut upstream, _) = listener.accept().unwrap();
+        upstream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        read_head(&mut upstream);
+        let begin = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+        upstream.write_all(begin.as_bytes()).unwrap();
+        read_until(&mut client, "half");
+        if rest.is_empty() {
+            drop(client);
+        } else {
+            client.write_all(rest.as_bytes()).unwrap();
+            let mut left = String::new();
+            // It may be reset.
+            let _ = client.read_to_string(&mut left);
+            assert!(!left.contains("0\r\n"), "{reason}: {left:?}");
+        }
+        // The upstream's connection ends, and the body on it does not.
+        let mut seen = Vec::new();
+        upstream.read_to_end(&mut seen).unwrap();
+        assert_eq!(String::from_utf8_lossy(&seen), "4\r\nwell\r\n", "{reason}");
+        let recorded = || gateway.admin("/exchanges?limit=1")["exchanges"][0]["reason"] == reason;
+        gateway.wait(|| recorded().then_some(()), reason);
+    }
+}
+
+#[test]
 fn early_hints_arrive_before_the_response_is_made() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());

@@ -7,6 +7,7 @@ mod limits;
 mod tunnels;
 mod wire;
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use polygate_pipeline::{
 };
 
 use self::wire::Wire;
-use super::super::tests::{Gate, Never, Slowly, gate, gate_with, run, text};
+use super::super::tests::{Both, Gate, Never, Slowly, gate, gate_with, run, text};
 
 /// A client's connection; its frames move in a task of their own.
 async fn client(gate: &Gate) -> SendRequest<Bytes> {
@@ -107,6 +108,25 @@ fn streams_run_beside_one_another_on_one_connection() {
         assert_eq!(gate.ends.borrow()[3], (0, 5, None));
         assert_eq!(gate.metrics.snapshot().accepted, 1);
         assert_eq!(gate.metrics.snapshot().http2.connections, 1);
+    });
+}
+
+#[test]
+fn a_body_is_read_on_while_the_client_does_not_take_the_response() {
+    run(async {
+        let received = Rc::new(Cell::new(0));
+        let counted = received.clone();
+        let gate = gate(move |request: Request| {
+            let received = counted.clone();
+            async move { text(Body::stream(Both { upload: request.body, received })) }
+        });
+        let mut client = client(&gate).await;
+        let (response, mut stream) = client.send_request(head(Method::POST, "/"), false).unwrap();
+        let _response = response.await.unwrap();
+        // The response comes to a stand first; then more comes than every window and buffer holds.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        send(&mut stream, vec![b'x'; 4 << 20].into()).await;
+        gate.until(|_| received.get() == 4 << 20).await;
     });
 }
 

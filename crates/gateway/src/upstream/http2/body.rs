@@ -39,10 +39,10 @@ impl ResponseBody {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
-        let Some(flight) = &mut self.flight else { return Poll::Ready(None) };
-        if let Err(failure) = flight.poll_upload(cx) {
-            self.broken = Some(failure);
+        if self.flight.is_none() {
+            return Poll::Ready(None);
         }
+        self.poll_progress(cx);
         while !self.data_over {
             match self.stream.poll_data(cx) {
                 Poll::Ready(Some(Ok(data))) => {
@@ -108,6 +108,14 @@ impl BodyStream for ResponseBody {
             Poll::Pending => {}
         }
         polled
+    }
+
+    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        if let Some(flight) = &mut self.flight
+            && let Err(failure) = flight.poll_upload(cx)
+        {
+            self.broken = Some(failure);
+        }
     }
 
     fn length(&self) -> Option<u64> {

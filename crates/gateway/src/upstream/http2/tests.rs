@@ -46,6 +46,8 @@ struct Seen {
     heads: RefCell<Vec<String>>,
     resets: RefCell<Vec<h2::Reason>>,
     changed: Notify,
+    /// A whole body came under `/count`.
+    counted: Cell<bool>,
     /// Lets go what waits under `/wait`.
     release: Notify,
 }
@@ -177,6 +179,16 @@ async fn answer(path: String, mut body: RecvStream, mut respond: SendResponse<By
             let mut send = respond.send_response(nothing(200), false).unwrap();
             note_reset(poll_fn(|cx| send.poll_reset(cx)).await, &seen);
         }
+        "/count" => {
+            let mut send = respond.send_response(nothing(200), false).unwrap();
+            send.send_data(Bytes::from_static(b"half"), false).unwrap();
+            while let Some(data) = body.data().await {
+                let data = data.unwrap();
+                body.flow_control().release_capacity(data.len()).unwrap();
+            }
+            seen.counted.set(true);
+            send.send_data(Bytes::from_static(b"whole"), true).unwrap();
+        }
         // Its length is a lie.
         "/liar" => {
             respond.send_response(head(200).header("content-length", "5").body(()).unwrap(), true).unwrap();
@@ -276,6 +288,29 @@ fn messages_pass_whole_with_their_trailers() {
         let mut names: Vec<_> = seen[0].headers.keys().map(|name| name.as_str()).collect();
         names.sort_unstable();
         assert_eq!(names, ["te"]);
+    });
+}
+
+#[test]
+fn an_upload_goes_on_while_its_response_is_not_read() {
+    run(async {
+        let server = Server::start(10).await;
+        let (client, connection) = client();
+        let mut request = server.request(Method::POST, "/count");
+        // More than every window and buffer holds.
+        let frame = || Some(Frame::Data(Bytes::from_static(&[b'x'; 64 << 10])));
+        request.body = Body::stream(Frames((0..64).map(|_| frame()).collect()));
+        let mut response = client.send_to(request, &connection, None).await.unwrap();
+        assert!(!server.seen.counted.get());
+        while !server.seen.counted.get() {
+            poll_fn(|cx| {
+                response.body.poll_progress(cx);
+                Poll::Ready(())
+            })
+            .await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(response.body.collect(100).await.unwrap().0, "halfwhole");
     });
 }
 

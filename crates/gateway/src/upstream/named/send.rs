@@ -291,6 +291,10 @@ impl BodyStream for Counted {
         polled
     }
 
+    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        self.body.poll_progress(cx);
+    }
+
     fn length(&self) -> Option<u64> {
         self.body.length()
     }

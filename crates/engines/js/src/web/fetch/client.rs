@@ -105,6 +105,10 @@ impl BodyStream for AbortableBody {
         self.body.poll_frame(cx)
     }
 
+    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        self.body.poll_progress(cx);
+    }
+
     fn length(&self) -> Option<u64> {
         self.body.length()
     }

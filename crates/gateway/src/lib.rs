@@ -16,6 +16,7 @@ mod events;
 mod forward;
 mod forwarded;
 mod gateway;
+mod grpc;
 mod http2;
 mod limit;
 mod listen;

@@ -15,6 +15,7 @@ use polygate_plan::{CanonicalPath, PathSeen, Settings, canonical};
 use crate::compress;
 use crate::events::Events;
 use crate::forwarded;
+use crate::grpc;
 use crate::live::Live;
 use crate::metrics::WorkerMetrics;
 use crate::overload::{Cause, Valve};
@@ -320,6 +321,7 @@ impl Service for Server {
         track.captured = live.access.request(&request);
         let compression = live.deployment.plan().settings.compression.as_ref();
         let accepted = compression.and_then(|settings| compress::accepted(settings, &request));
+        let grpc = grpc::is_spoken(&request);
         let answered = match self.sheds(&live, &track.exchange) {
             None => self.answer(&live, &mut track, request).await,
             Some(failure) => Err(failure),
@@ -329,8 +331,16 @@ impl Service for Server {
                 let detail = format!("answered with {} and without a tunnel", response.status);
                 track.fail(&Failure::new(Reason::UpgradeRefused).detail(detail))
             }
-            Ok(response) => response,
-            Err(failure) => track.fail(&failure),
+            Ok(mut response) => {
+                if grpc {
+                    grpc::watch(&mut response, &track.exchange);
+                }
+                response
+            }
+            Err(failure) => {
+                let response = track.fail(&failure);
+                if grpc { grpc::response(&failure).unwrap_or(response) } else { response }
+            }
         };
         if let Some(settings) = compression {
             compress::apply(settings, accepted, &mut response);

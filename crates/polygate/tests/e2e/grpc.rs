@@ -105,7 +105,34 @@ def talk(address, cert, stamp):
         assert time.monotonic() < end, (before, "the server was not told")
         time.sleep(0.01)
 
-if sys.argv[1] == "serve":
+def exceed(address):
+    channel = grpc.insecure_channel(address)
+    def code(call):
+        try:
+            call()
+        except grpc.RpcError as error:
+            return error.code(), error.details()
+    expected = (grpc.StatusCode.RESOURCE_EXHAUSTED, "the request is longer than this route allows")
+    # Before there is a response: of a message, and of all together.
+    one = code(lambda: channel.unary_unary("/t.T/One", same, same)(bytes(20_000), timeout=10))
+    assert one == expected, one
+    parts = (bytes(1000) for _ in range(20))
+    together = code(lambda: channel.stream_unary("/t.T/Sum", same, same)(parts, timeout=10))
+    assert together == expected, together
+    # In the middle of one: what was answered by then comes first.
+    replies = []
+    def chat():
+        turns = [futures.Future() for _ in range(20)]
+        turns[0].set_result(bytes(1000))
+        for reply in channel.stream_stream("/t.T/Chat", same, same)((turn.result() for turn in turns), timeout=10):
+            replies.append(reply)
+            turns[len(replies)].set_result(bytes(1000))
+    middle = code(chat)
+    assert middle == expected and len(replies) == 9, (middle, len(replies))
+
+if sys.argv[1] == "exceed":
+    exceed(sys.argv[2])
+elif sys.argv[1] == "serve":
     serve(sys.argv[2], sys.argv[3])
 else:
     talk(sys.argv[2], sys.argv[3], sys.argv[4])
@@ -182,6 +209,27 @@ fn every_kind_of_call_passes_without_encryption() {
         .forward("/t.T/{method}", &format!("http://127.0.0.1:{}", server.1), &["stamp"], &["pass"])
         .run();
     talk(&format!("127.0.0.1:{}", stamped.port()), "", "here", &stamped);
+}
+
+#[test]
+fn a_call_that_is_too_long_is_told_so_in_grpc() {
+    if !here("grpc::a_call_that_is_too_long_is_told_so_in_grpc") {
+        return;
+    }
+    let server = Server::start("", "");
+    let gateway = Project::new()
+        .file("polygate.toml", "[connection]\nprotocol = \"http2\"\n")
+        .forward("/t.T/{method}", &format!("http://127.0.0.1:{}", server.1), &[], &[])
+        .body_limit("get,post", "/t.T/{method}", serde_json::json!(10_000))
+        .dev();
+    let address = format!("127.0.0.1:{}", gateway.port());
+    let output = python(&["-c", PYTHON, "exceed", &address]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{}", gateway.output());
+    let exchanges = gateway.admin("/exchanges?limit=10");
+    let exchanges = exchanges["exchanges"].as_array().unwrap();
+    let too_large = exchanges.iter().all(|one| one["reason"] == "body_too_large" && one["status"] == 200);
+    assert!(exchanges.len() == 3 && too_large, "{exchanges:?}");
 }
 
 #[test]

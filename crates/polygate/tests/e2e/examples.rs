@@ -1,6 +1,42 @@
 //! Every example is loaded, and does what its README says.
 
-use crate::harness::{Gateway, Project, example, polygate, skip};
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::harness::{Gateway, Project, example, free_port, polygate, skip};
+
+/// The port of the echo service that the quickstart names.
+const ECHO: &str = "127.0.0.1:9010";
+
+/// A copy of the quickstart with another port: the README's may be taken by who tries it out.
+fn quickstart() -> TempDir {
+    let (from, to) = (example("quickstart"), tempfile::tempdir().unwrap());
+    copy(&from, to.path());
+    std::os::unix::fs::symlink(from.join("node_modules"), to.path().join("node_modules")).unwrap();
+    let echo = format!("127.0.0.1:{}", free_port());
+    for name in ["polygate.toml", "config/routes.oas.json"] {
+        let text = fs::read_to_string(to.path().join(name)).unwrap();
+        assert!(text.contains(ECHO), "{name} has no {ECHO}");
+        fs::write(to.path().join(name), text.replace(ECHO, &echo)).unwrap();
+    }
+    to
+}
+
+/// Copies a folder but for its packages.
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        if path.is_file() {
+            fs::copy(&path, to.join(name)).unwrap();
+        } else if name != "node_modules" {
+            fs::create_dir(to.join(name)).unwrap();
+            copy(&path, &to.join(name));
+        }
+    }
+}
 
 fn installed() -> bool {
     let there = example("quickstart").join("node_modules/zod").exists();
@@ -15,7 +51,7 @@ fn every_example_passes_its_check() {
     if !installed() {
         return;
     }
-    for entry in std::fs::read_dir(example(".")).unwrap() {
+    for entry in fs::read_dir(example(".")).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             let output = polygate().arg("check").arg(&path).output().unwrap();
@@ -31,7 +67,8 @@ fn the_quickstart_does_what_the_readme_says() {
     if !installed() {
         return;
     }
-    let gateway = Gateway::start("dev", &example("quickstart"), &[]);
+    let folder = quickstart();
+    let gateway = Gateway::start("dev", folder.path(), &[]);
     let hello = gateway.get("/hello/Ada");
     assert_eq!((hello.status, hello.json()["hello"].as_str()), (200, Some("Ada")));
     assert_eq!(hello.header("x-request-id"), hello.json()["requestId"].as_str());
@@ -107,7 +144,7 @@ fn without_its_packages_a_project_starts_and_says_what_is_missing() {
     gateway.wait(|| (gateway.get("/padded").body == "..x").then_some(()), "the package");
 
     // In production such a project is refused.
-    std::fs::remove_dir_all(project.root().join("node_modules")).unwrap();
+    fs::remove_dir_all(project.root().join("node_modules")).unwrap();
     let output = polygate().arg("check").arg(project.root()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
 }

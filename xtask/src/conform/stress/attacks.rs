@@ -11,9 +11,9 @@ use clap::Args;
 
 use super::bars::Bars;
 use super::frames::{self, GOAWAY, RST_STREAM, Reader};
-use super::neighbours::Neighbours;
+use super::neighbours::{self, Neighbours};
 use super::recipes::{Recipe, recipes, stall};
-use super::subject::{Subject, step_aside};
+use super::subject::{Subject, stand_back, step_aside};
 use super::{Binary, forwarding};
 use crate::{Outcome, setup};
 
@@ -45,7 +45,7 @@ const MOST_GROWTH: u64 = 64 << 10;
 const GIVEN_UP: Duration = Duration::from_secs(32);
 
 pub(in crate::conform) fn run(options: &Options) -> Outcome {
-    if let Some(missing) = setup::missing(&[("taskset", "util-linux")]) {
+    if let Some(missing) = setup::missing(&[("taskset", "util-linux"), ("chrt", "util-linux")]) {
         return Err(missing);
     }
     let binary = options.binary.path()?;
@@ -56,13 +56,15 @@ pub(in crate::conform) fn run(options: &Options) -> Outcome {
         ("polygate.toml", "[log]\naccess = \"off\"\nxray-sample = 0\n"),
     ];
     let subject = Subject::start(&binary, "conform-attacks", &files, None)?;
+    let control = Subject::start(&binary, "conform-attacks-control", &files, None)?.stands_back()?;
     let time = Duration::from_secs(options.seconds);
     let mut bars = Bars::default();
+    neighbours::explain();
     // Once to warm up.
     Neighbours::watch(subject.address, "/", Duration::from_secs(1))?;
     let chosen = |name: &str| options.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
     for recipe in recipes().iter().filter(|recipe| chosen(recipe.name)) {
-        attack(&subject, recipe, options.rate, time, &mut bars)?;
+        attack(&subject, &control, recipe, (options.rate, time), &mut bars)?;
     }
     if chosen(STALLED) {
         stalled_windows(&subject, &mut bars)?;
@@ -78,30 +80,23 @@ struct Seen {
     calmed: AtomicU64,
 }
 
-fn attack(subject: &Subject, recipe: &Recipe, rate: u64, time: Duration, bars: &mut Bars) -> Outcome {
+fn attack(
+    subject: &Subject,
+    control: &Subject,
+    recipe: &Recipe,
+    pace: (u64, Duration),
+    bars: &mut Bars,
+) -> Outcome {
     // Each time anew: how fast the machine is changes as well.
     let alone = Neighbours::watch(subject.address, "/", ALONE)?;
+    let elsewhere = under_attack(subject, control, recipe, pace, &Seen::default())?;
     let seen = Seen::default();
     let (before, memory) = (subject.cpu(), subject.memory_kib());
     let (over, peak) = (AtomicBool::new(false), Mutex::new(0));
     let began = Instant::now();
     let neighbours = std::thread::scope(|scope| {
         subject.watch(scope, &over, &peak);
-        for attacker in 0..ATTACKERS {
-            let (seen, address) = (&seen, subject.address);
-            scope.spawn(move || {
-                let pause = Duration::from_secs_f64(1.0 / rate.max(1) as f64);
-                for number in (attacker..).step_by(ATTACKERS as usize) {
-                    let due = began + pause * number as u32;
-                    if due >= began + time {
-                        return;
-                    }
-                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                    once(address, recipe, seen);
-                }
-            });
-        }
-        let neighbours = Neighbours::watch(subject.address, "/", time);
+        let neighbours = under_attack(subject, subject, recipe, pace, &seen);
         over.store(true, Ordering::Relaxed);
         neighbours
     })?;
@@ -116,8 +111,38 @@ fn attack(subject: &Subject, recipe: &Recipe, rate: u64, time: Duration, bars: &
     bars.hold("share of a core", &format!("{:.1} %", cpu * 100.0), &bar, cpu <= MOST_CPU);
     let peak = peak.into_inner().unwrap_or_default();
     grown(memory, peak, bars);
-    neighbours.hold(bars, &alone);
+    neighbours.hold(bars, &alone, Some(&elsewhere));
     Ok(())
+}
+
+/// What the clients of `subject` see while `victim` is attacked: so many connections a second, for so long.
+fn under_attack(
+    subject: &Subject,
+    victim: &Subject,
+    recipe: &Recipe,
+    (rate, time): (u64, Duration),
+    seen: &Seen,
+) -> Result<Neighbours, String> {
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for attacker in 0..ATTACKERS {
+            let address = victim.address;
+            scope.spawn(move || {
+                // Without it they are in the way, which is seen.
+                let _ = stand_back();
+                let pause = Duration::from_secs_f64(1.0 / rate.max(1) as f64);
+                for number in (attacker..).step_by(ATTACKERS as usize) {
+                    let due = began + pause * number as u32;
+                    if due >= began + time {
+                        return;
+                    }
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                    once(address, recipe, seen);
+                }
+            });
+        }
+        Neighbours::watch(subject.address, "/", time)
+    })
 }
 
 fn grown(before: u64, peak: u64, bars: &mut Bars) {
@@ -173,6 +198,8 @@ fn stalled_windows(subject: &Subject, bars: &mut Bars) -> Outcome {
         subject.watch(scope, &over, &peak);
         for _ in 0..ATTACKERS {
             scope.spawn(|| -> std::io::Result<()> {
+                // As above.
+                let _ = stand_back();
                 let mut stream = TcpStream::connect(subject.address)?;
                 stream.set_read_timeout(Some(GIVEN_UP))?;
                 stream.write_all(&bytes)?;
@@ -205,6 +232,7 @@ fn stalled_windows(subject: &Subject, bars: &mut Bars) -> Outcome {
     let figure = format!("{reset} of {all}, in {last:.1?}");
     bars.hold("given up", &figure, "all, in 32 s", reset == all && last <= GIVEN_UP);
     grown(memory, peak, bars);
-    neighbours.hold(bars, &alone);
+    // No control: it lasts long, and needs none to be held.
+    neighbours.hold(bars, &alone, None);
     Ok(())
 }

@@ -55,7 +55,7 @@ fn forwarding() -> Result<String, String> {
         let handler = json!({ "export": "urlForwardHandler", "module": module, "options": options });
         json!({ "get,post": { "x-polygate-route": { "handler": handler } } })
     };
-    let (plain, other) = (route(upstream::start()?), route(upstream::start()?));
+    let (plain, other) = (route(upstream::start(false)?), route(upstream::start(true)?));
     let paths = json!({ "/": plain, upstream::QUICK: other, upstream::SLOW: other, upstream::BIG: other });
     Ok(json!({ "openapi": "3.1.0", "info": { "title": "stress", "version": "1" }, "paths": paths })
         .to_string())

@@ -1,4 +1,7 @@
 //! Clients that behave, beside those that do not: they must not notice.
+//!
+//! They share a core with attackers and upstreams, so that a part of what they notice is no doing of the gateway. How
+//! much it is, a control says: the same attack, on a second gateway that has only what the first one leaves of its core.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -45,19 +48,55 @@ impl Neighbours {
         Ok(Self { asked: good + failed, failed, p99, first_failure: all.first_failure })
     }
 
-    /// The latency that they may have, where this is what they have alone.
-    pub(super) fn allowed(&self) -> Duration {
-        self.p99.mul_f64(SLOWER).max(ALLOWED)
+    /// The latency that they may have, where this is what they have alone, and `control` is what they have while somebody
+    /// else is attacked: what the gateway adds to that must be less than what it may add to the former. A control that
+    /// is faster than nobody at all is chance, and does not count.
+    fn allowed(&self, control: Option<&Self>) -> Duration {
+        let base = control.map_or(self.p99, |control| control.p99.max(self.p99));
+        (base + self.p99.mul_f64(SLOWER - 1.0)).max(ALLOWED)
     }
 
-    /// Two lines about them, held against what they see alone.
-    pub(super) fn hold(&self, bars: &mut Bars, alone: &Self) {
+    /// Lines about them, held against what they see alone, and while a second gateway is attacked in place of theirs.
+    pub(super) fn hold(&self, bars: &mut Bars, alone: &Self, control: Option<&Self>) {
         let figure = format!("{} of {}", self.failed, self.asked);
         bars.hold("requests of others that failed", &figure, "0", self.failed == 0 && self.asked > 0);
         if let Some(why) = &self.first_failure {
             bars.note("the first of them", why);
         }
-        let (figure, bar) = (format!("{:.2?}", self.p99), format!("< {:.2?}", alone.allowed()));
-        bars.hold("latency of others, 99th", &figure, &bar, self.p99 < alone.allowed());
+        bars.note("latency of others, 99th, without attack", &format!("{:.2?}", alone.p99));
+        if let Some(control) = control {
+            bars.note("the same, while another one is attacked", &format!("{:.2?}", control.p99));
+        }
+        let allowed = alone.allowed(control);
+        let (figure, bar) = (format!("{:.2?}", self.p99), format!("< {allowed:.2?}"));
+        bars.hold("latency of others, 99th", &figure, &bar, self.p99 < allowed);
+    }
+}
+
+/// What the bar of latency is, in words, for whoever reads the figures.
+pub(super) fn explain() {
+    println!(
+        "Others' latency is taken without an attack, while a second gateway is attacked (the control), and while theirs \
+         is.\nThe control is what the machine and the load generators do to them. What the gateway adds to it must be \
+         less than\nwhat they have without an attack, or {ALLOWED:?} in all."
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(millis: u64) -> Neighbours {
+        Neighbours { asked: 1, failed: 0, p99: Duration::from_millis(millis), first_failure: None }
+    }
+
+    #[test]
+    fn what_the_control_shows_is_allowed_once_and_no_more() {
+        let allowed =
+            |alone, control: Option<u64>| seen(alone).allowed(control.map(seen).as_ref()).as_millis();
+        assert_eq!(allowed(3, None), 6);
+        assert_eq!(allowed(3, Some(8)), 11, "and not twice what the control has");
+        assert_eq!(allowed(3, Some(1)), 6, "a fast control takes nothing away");
+        assert_eq!(allowed(0, Some(0)), ALLOWED.as_millis());
     }
 }

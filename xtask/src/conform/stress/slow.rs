@@ -99,10 +99,10 @@ fn suffer(subject: &Subject, kind: &Kind, options: &Options, bars: &mut Bars) ->
                 std::thread::sleep(Duration::from_millis(100));
             }
         });
-        // It has less of the core that it shares with those who are to be served.
-        let nice = ["-n", "19", "slowhttptest"];
+        // It has what is left of the core that it shares with those who are to be served.
+        let idle = ["--idle", "0", "slowhttptest"];
         let load = ["-c", &connections, "-r", RATE, "-l", &seconds, "-p", "5", "-u", &url];
-        let attack = scope.spawn(move || program("nice", &[&nice, kind.arguments, &load].concat()).output());
+        let attack = scope.spawn(move || program("chrt", &[&idle, kind.arguments, &load].concat()).output());
         let neighbours = Neighbours::watch(subject.address, "/", time);
         over.store(true, Ordering::Relaxed);
         (neighbours, attack.join())
@@ -122,7 +122,7 @@ fn suffer(subject: &Subject, kind: &Kind, options: &Options, bars: &mut Bars) ->
     }
     let spent = (subject.cpu() - cpu) / time.as_secs_f64();
     bars.note("share of a core", &format!("{:.1} %", spent * 100.0));
-    neighbours.hold(bars, &alone);
+    neighbours.hold(bars, &alone, None);
     let left = subject.metric("polygate_connections", "")?;
     bars.note("connections afterwards", &format!("{left}"));
     Ok(())

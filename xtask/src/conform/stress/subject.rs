@@ -10,6 +10,7 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use super::cgroup::Cgroup;
+use crate::Outcome;
 use crate::bench::{cpu_ticks, memory_kib};
 use crate::conform::{await_listener, free_port};
 use crate::process::{Running, program};
@@ -67,6 +68,13 @@ impl Subject {
         await_listener(address.port())?;
         await_listener(admin.port())?;
         Ok(Self { process, address, admin })
+    }
+
+    /// Has it run only while nobody else wants its core: for a control, which is attacked in place of another one.
+    pub(super) fn stands_back(self) -> Result<Self, String> {
+        let id = self.process.id().to_string();
+        program("chrt", &["--all-tasks", "--idle", "--pid", "0", &id]).output()?;
+        Ok(self)
     }
 
     /// The body of an answer of the admin API, and how long it took.
@@ -133,6 +141,14 @@ pub(super) fn step_aside() -> Result<(), String> {
         program("taskset", &["-a", "-c", "-p", OTHERS, &std::process::id().to_string()]).output()?;
     }
     Ok(())
+}
+
+/// Has the calling thread run only while nobody else wants its core. What attackers do to others must be done by the
+/// gateway, and not by taking the core from them that they share.
+pub(super) fn stand_back() -> Outcome {
+    let own = fs::read_link("/proc/thread-self").map_err(|error| format!("/proc/thread-self: {error}"))?;
+    let thread = own.file_name().unwrap_or_default().to_string_lossy();
+    program("chrt", &["--idle", "--pid", "0", &thread]).output().map(drop)
 }
 
 fn has_two_cores() -> bool {

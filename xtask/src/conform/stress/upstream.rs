@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::subject::stand_back;
+
 /// Where the answer comes at once.
 pub(super) const QUICK: &str = "/quick";
 /// Where the answer takes its time.
@@ -15,14 +17,18 @@ pub(super) const BIG: &str = "/big";
 
 static BIG_BODY: [u8; 256 << 10] = [b'x'; 256 << 10];
 
-/// Starts it on a thread of its own, which ends with the process.
-pub(super) fn start() -> Result<SocketAddr, String> {
+/// Starts it on a thread of its own, which ends with the process; with `stands_back` it has what others leave of the core.
+pub(super) fn start(stands_back: bool) -> Result<SocketAddr, String> {
     let failed = |error: std::io::Error| format!("the upstream: {error}");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     std::thread::spawn(move || {
+        if stands_back {
+            // Without it it is in the way, which is seen.
+            let _ = stand_back();
+        }
         runtime.block_on(async {
             let Ok(listener) = TcpListener::from_std(listener) else { return };
             loop {

@@ -2,6 +2,7 @@
 //!
 //! They share a core with attackers and upstreams, so that a part of what they notice is no doing of the gateway. How
 //! much it is, a control says: the same attack, on a second gateway that has only what the first one leaves of its core.
+//! That one's work in the kernel may delay the first one too, and is then taken for the harness's.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -77,8 +78,10 @@ impl Neighbours {
 pub(super) fn explain() {
     println!(
         "Others' latency is taken without an attack, while a second gateway is attacked (the control), and while theirs \
-         is.\nThe control is what the machine and the load generators do to them. What the gateway adds to it must be \
-         less than\nwhat they have without an attack, or {ALLOWED:?} in all."
+         is.\nWhat the attack adds to the control must be less than what they have without an attack, or {ALLOWED:?} in \
+         all.\nThe control has the harness in it, and also what the second gateway's system calls take from the core \
+         of the\nfirst one: what is ours may be more than the difference. A bar that is met by the control alone is no \
+         proof."
     );
 }
 

@@ -61,7 +61,7 @@ pub struct Compression {
     pub min_size: ByteSize,
     /// 1 to 9. Default 5.
     pub gzip_level: u32,
-    /// 0 to 11. Default 4.
+    /// 0 to 9. Default 4.
     pub brotli_level: u32,
     /// 1 to 19. Default 3.
     pub zstd_level: u32,

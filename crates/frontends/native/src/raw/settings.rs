@@ -300,8 +300,8 @@ pub(crate) struct Compression {
     /// Default 5.
     #[schemars(range(min = 1, max = 9))]
     pub(crate) gzip_level: Option<u32>,
-    /// Default 4.
-    #[schemars(range(min = 0, max = 11))]
+    /// Default 4. 10 and 11 are for files that are compressed once: a response would hold up its worker.
+    #[schemars(range(min = 0, max = 9))]
     pub(crate) brotli_level: Option<u32>,
     /// Default 3.
     #[schemars(range(min = 1, max = 19))]

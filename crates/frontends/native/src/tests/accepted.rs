@@ -187,7 +187,7 @@ fn settings_are_read() {
         algorithms = ["br", "gzip", "br"]
         types = ["Text/*", "application/json"]
         min-size = 0
-        brotli-level = 11
+        brotli-level = 9
         [telemetry]
         endpoint = "https://collector.example:4317"
         protocol = "grpc"
@@ -240,7 +240,7 @@ fn settings_are_read() {
     assert_eq!(s.timeouts.ready_delay, Duration::from_secs(5));
     let compression = s.compression.as_ref().unwrap();
     assert_eq!(compression.codings, [Coding::Brotli, Coding::Gzip]);
-    assert_eq!((compression.level(Coding::Brotli), compression.level(Coding::Gzip)), (11, 5));
+    assert_eq!((compression.level(Coding::Brotli), compression.level(Coding::Gzip)), (9, 5));
     assert!(compression.takes(b"text/x") && compression.min_size == ByteSize(0));
     let telemetry = s.telemetry.as_ref().unwrap();
     assert_eq!((telemetry.endpoint.port(), telemetry.protocol), (4317, OtlpProtocol::Grpc));

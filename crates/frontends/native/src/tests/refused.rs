@@ -408,6 +408,16 @@ polygate.toml:4:21+6 error[bad-value] limits.http2.connection-window: 1KiB is no
 }
 
 #[test]
+fn brotli_is_no_slower_than_a_response_can_wait() {
+    let text = routes(&[("/", &get(&built_in("redirectHandler", r#"{ "location": "/a" }"#), "{}"))]);
+    let expected = r#"
+polygate.toml:2:16+2 error[out-of-range] compression.brotli-level: 10 is out of range | a number from 0 to 9
+"#;
+    let settings = "[compression]\nbrotli-level = 10\n";
+    refused(&[("config/a.oas.json", &text), ("polygate.toml", settings)], expected);
+}
+
+#[test]
 fn limits_and_authorities_that_cannot_be() {
     let settings = r#"
 [limits]

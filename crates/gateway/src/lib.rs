@@ -33,6 +33,7 @@ mod tls;
 mod traces;
 mod transport;
 mod tunnel;
+mod turnstile;
 mod upstream;
 mod wire;
 mod worker;
@@ -54,4 +55,5 @@ pub use tls::{
     Answering, CertificateStatus, Challenges, Refreshed, StapleStatus, TlsStatus, UpstreamTlsStatus,
 };
 pub use traces::{TraceRecord, Tracing};
+pub use turnstile::Queue;
 pub use upstream::{EndpointReport, Http2Report, UpstreamReport};

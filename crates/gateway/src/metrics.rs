@@ -8,6 +8,7 @@ use polygate_pipeline::{Method, Reason, StepRecord, Verdict};
 
 use crate::overload::Cause;
 use crate::record::ExchangeRecord;
+use crate::turnstile::Queue;
 
 /// Routes and policies beyond this many get the label `other`: labels must not grow without bound over reloads.
 pub(crate) const MAX_LABELS: usize = 20_000;
@@ -251,6 +252,10 @@ pub struct Metrics {
     pub tunnels_refused: u64,
     /// Memory of the plugins' virtual machines, in bytes.
     pub plugin_memory: u64,
+    /// Requests that wait to be let in, where many come at the same time.
+    pub requests_waiting: Queue,
+    /// Exchanges that wait to make a connection to an upstream, where many want one at the same time.
+    pub connects_waiting: Queue,
     /// Log events that were dropped because the log could not keep up.
     pub dropped_events: u64,
     /// Traced exchanges that were dropped because the exporter could not keep up.
@@ -293,6 +298,8 @@ impl Metrics {
         self.tunnels += other.tunnels;
         self.tunnels_refused += other.tunnels_refused;
         self.plugin_memory += other.plugin_memory;
+        self.requests_waiting.add(&other.requests_waiting);
+        self.connects_waiting.add(&other.connects_waiting);
         self.dropped_events += other.dropped_events;
     }
 }

@@ -68,7 +68,7 @@ pub(crate) struct Worker {
     pub(crate) challenges: Arc<Challenges>,
 }
 
-/// How often the worker looks at its instances' memory.
+/// How often the worker looks at its instances' memory, and at who waits.
 const VITALS_EVERY: Duration = Duration::from_secs(1);
 
 impl Worker {
@@ -128,7 +128,11 @@ impl Worker {
                 command = commands.recv() => command,
                 _ = vitals.tick() => {
                     let memory = server.as_ref().map_or(0, |server| server.live().memory());
-                    self.metrics.with(|metrics| metrics.plugin_memory = memory);
+                    self.metrics.with(|metrics| {
+                        metrics.plugin_memory = memory;
+                        metrics.requests_waiting = valve.waiting();
+                        metrics.connects_waiting = client.waiting();
+                    });
                     continue;
                 }
             };

@@ -156,6 +156,17 @@ fn gateway(out: &mut Families, metrics: &Metrics) {
         family(out, name, kind, help);
         sample(out, name, "", value);
     }
+    let queues = [("request", metrics.requests_waiting), ("upstream_connection", metrics.connects_waiting)];
+    let name = "polygate_turns_waiting";
+    family(out, name, "gauge", "Those who wait for their turn, where many come at the same time.");
+    for (to, queue) in queues {
+        sample(out, name, labels(&[("for", to)]), queue.waiting);
+    }
+    let name = "polygate_turns_waited_total";
+    family(out, name, "counter", "Those who had to wait for their turn.");
+    for (to, queue) in queues {
+        sample(out, name, labels(&[("for", to)]), queue.waited);
+    }
 }
 
 /// What is particular to HTTP/2 with clients.

@@ -22,8 +22,8 @@ use super::stop::Open;
 use super::transport::Transport;
 use super::{Common, http2};
 use crate::buffer;
-use crate::overload::Ticket;
 use crate::service::{End, Finish, Refusal, Service};
+use crate::turnstile::Ticket;
 use crate::wire::{Deadline, Transfer, now, take_whole};
 
 /// How long unread bytes of a request are waited for, so that the connection can be kept, or closed without the

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use polygate_pipeline::clock;
 
-use super::turnstile::Turnstile;
+use crate::turnstile::Turnstile;
 
 /// Laps are measured when there are exchanges, and not more often than this: those that are shorter are of no interest.
 const EVERY: Duration = Duration::from_millis(1);
@@ -86,7 +86,7 @@ mod tests {
 
     impl Track {
         fn new() -> Self {
-            let track = Self { lap: Lap::new(Rc::default()), now: Instant::now() + STALE * 2 };
+            let track = Self { lap: Lap::new(Turnstile::new(1)), now: Instant::now() + STALE * 2 };
             let _ = track.lap.poll_end(&Context::from_waker(Waker::noop()));
             track
         }
@@ -138,7 +138,7 @@ mod tests {
         let local = tokio::task::LocalSet::new();
         local
             .run_until(async {
-                let lap = Rc::new(Lap::new(Rc::default()));
+                let lap = Rc::new(Lap::new(Turnstile::new(1)));
                 let ends = lap.clone();
                 tokio::task::spawn_local(async move { std::future::poll_fn(|cx| ends.poll_end(cx)).await });
                 tokio::task::yield_now().await;

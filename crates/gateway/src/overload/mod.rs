@@ -4,7 +4,6 @@
 //! copy of its own: what a request looks at is a plain cell that no other thread touches.
 
 mod lap;
-mod turnstile;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -18,11 +17,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use self::lap::Lap;
-pub(crate) use self::turnstile::Ticket;
-use self::turnstile::Turnstile;
 use crate::downstream::Stop;
 use crate::metrics::WorkerMetrics;
+use crate::turnstile::{Queue, Ticket, Turnstile};
 use crate::upstream::Client;
+
+/// HTTP/1.1 requests that a worker lets in in a turn.
+const A_TURN: u32 = 64;
 
 /// What is done about strain. Each level includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -116,7 +117,7 @@ struct Inner {
 impl Valve {
     pub(crate) fn new(told: watch::Receiver<Overload>) -> Self {
         let now = Cell::new(*told.borrow());
-        let turnstile = Rc::<Turnstile>::default();
+        let turnstile = Turnstile::new(A_TURN);
         Self(Rc::new(Inner { now, told, lap: Lap::new(turnstile.clone()), turnstile }))
     }
 
@@ -127,8 +128,12 @@ impl Valve {
 
     /// Until a request that came now would be read.
     pub(crate) async fn entered(&self) {
-        let mut ticket = Ticket::default();
-        poll_fn(|cx| self.poll_enter(&mut ticket, cx)).await;
+        self.0.turnstile.enter().await;
+    }
+
+    /// Who waits to be read.
+    pub(crate) fn waiting(&self) -> Queue {
+        self.0.turnstile.watch()
     }
 
     /// Ends the laps of the worker's event loop. For ever; a task of its own.

@@ -297,7 +297,7 @@ impl Connector {
     }
 }
 
-fn timed_out(target: &Target, connection: &Connection) -> Failure {
+pub(super) fn timed_out(target: &Target, connection: &Connection) -> Failure {
     let detail = format!("not connected to {} within {:?}", target.authority(), connection.connect);
     Failure::new(Reason::UpstreamConnectTimeout).detail(detail).retryable()
 }

@@ -35,6 +35,7 @@ use polygate_pipeline::{
     Body, Call, Caller, Exchange, Failure, Outbound, OutboundOptions, Request, Response, Target, Version,
 };
 use polygate_plan::{Connection, Settings, UpstreamProtocol};
+use tokio::time::timeout;
 
 use self::connect::{AddressPolicy, Connector};
 use self::flight::Flight;
@@ -50,14 +51,21 @@ use self::stream::Connected;
 pub(crate) use self::view::Watching;
 use self::wish::Wish;
 use crate::tls::Clients;
+use crate::turnstile::{Queue, Turnstile};
 use crate::wire::Transfer;
 
 /// A worker's client. What it sends is HTTP/1.1 or HTTP/2, over TLS where the target says https.
 pub(crate) struct Client(Rc<Inner>);
 
+/// Connections that a worker begins to make in a turn. One takes as long as three requests that are forwarded on one that
+/// is there.
+const A_TURN: u32 = 16;
+
 struct Inner {
     pool: Rc<Pool>,
     connector: Connector,
+    /// Where exchanges wait that need a new connection of their own.
+    turnstile: Rc<Turnstile>,
     plugins: RefCell<Plugins>,
     named: Registry,
 }
@@ -113,6 +121,7 @@ impl Client {
         Rc::new(Self(Rc::new(Inner {
             pool: Pool::new(roll.http2().clone()),
             connector: Connector::default(),
+            turnstile: Turnstile::new(A_TURN),
             plugins,
             named: Registry::new(roll),
         })))
@@ -135,6 +144,11 @@ impl Client {
     /// low: a new one can be made, should it be needed.
     pub(crate) fn reap(&self) -> u64 {
         self.0.pool.reap()
+    }
+
+    /// Who waits to make a connection.
+    pub(crate) fn waiting(&self) -> Queue {
+        self.0.turnstile.watch()
     }
 
     /// Makes a deployment's named upstreams live, in the settings' order. What is known of endpoints that were there
@@ -245,6 +259,11 @@ impl<'a> Way<'a> {
         let quiet = connection.response;
         Self { place, connection, policy, at: None, named: None, exchange, limit: None, quiet }
     }
+
+    /// A connection to use again, unless it is to be a fresh one.
+    fn reusable(&self, fresh: bool) -> Option<Connected> {
+        if fresh { None } else { self.place.take(|ip| self.policy.admits(ip)) }
+    }
 }
 
 impl Inner {
@@ -335,23 +354,29 @@ impl Inner {
         way: &Way<'_>,
         fresh: bool,
     ) -> Result<(Connected, bool), Failure> {
-        let kept = if fresh { None } else { way.place.take(|ip| way.policy.admits(ip)) };
-        match kept {
+        match way.reusable(fresh) {
             Some(connected) => Ok((connected, true)),
             // On the heap: of all requests but the first few, none has to hold the room for it.
             None => Box::pin(self.connect(target, way, fresh)).await,
         }
     }
 
-    /// A connection when there was none to use again; by now another exchange may have left one.
+    /// A connection when there was none to use again. When many want one at the same time, they are made a few a turn; by
+    /// then another exchange may have left one.
     async fn connect(
         &self,
         target: &Target,
         way: &Way<'_>,
         fresh: bool,
     ) -> Result<(Connected, bool), Failure> {
+        if timeout(way.connection.connect, self.turnstile.enter()).await.is_err() {
+            return Err(connect::timed_out(target, way.connection));
+        }
         let open = match way.named {
-            None => None,
+            None => match way.reusable(fresh) {
+                Some(connected) => return Ok((connected, true)),
+                None => None,
+            },
             Some(named) => loop {
                 match named.admit(way.place, fresh, false).await? {
                     Admitted::Kept(connected) => return Ok((*connected, true)),

@@ -25,6 +25,8 @@ fn run(test: impl Future<Output = ()>) {
 enum Act {
     /// Waits for a whole request (head, and a body that ends so), then answers.
     Answer(&'static str, &'static str),
+    /// Waits for a request without a body, and until there were so many on all connections, then answers.
+    Together(usize, &'static str),
     /// Answers before it reads.
     Speak(&'static str),
     /// Reads until the client closes, and says how much came.
@@ -86,6 +88,17 @@ async fn perform<S: AsyncRead + AsyncWrite + Unpin>(
             }
             requests.borrow_mut().push(String::from_utf8(request).unwrap());
             let _ = stream.write_all(answer.as_bytes()).await;
+        }
+        Act::Together(count, answer) => {
+            let mut request = Vec::new();
+            while !request.ends_with(HEAD.as_bytes()) {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            requests.borrow_mut().push(String::new());
+            while requests.borrow().len() < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
         }
         Act::Speak(text) => stream.write_all(text.as_bytes()).await.unwrap(),
         Act::Count => {
@@ -167,7 +180,7 @@ fn keeps_connections_and_uses_them_again() {
 fn connections_of_many_requests_at_a_time_are_kept() {
     run(async {
         const MANY: usize = 300;
-        let twice = || vec![Act::Answer(HEAD, OK), Act::Answer(HEAD, OK), Act::Hang];
+        let twice = || vec![Act::Together(MANY, OK), Act::Together(2 * MANY, OK), Act::Hang];
         let upstream = Upstream::start((0..MANY).map(|_| twice()).collect()).await;
         let (client, connection) = (Client::new(&Settings::default()), Rc::new(Connection::default()));
         for _ in 0..2 {
@@ -185,6 +198,30 @@ fn connections_of_many_requests_at_a_time_are_kept() {
         let more: u64 = (0..50).map(|_| client.reap()).sum();
         assert_eq!((more, place.len()), (MANY as u64 - 38, 0));
         assert_eq!(client.reap(), 0);
+    });
+}
+
+#[test]
+fn connections_are_made_a_few_a_turn() {
+    run(async {
+        const MANY: usize = 200;
+        let often = || (0..MANY).map(|_| Act::Answer(HEAD, OK)).chain([Act::Hang]).collect();
+        let upstream = Upstream::start((0..MANY).map(|_| often()).collect()).await;
+        let (client, connection) = (Client::new(&Settings::default()), Rc::new(Connection::default()));
+        let mut all = futures_util::future::join_all(
+            (0..MANY).map(|_| client.send_to(upstream.request(Method::GET, "/"), &connection, None)),
+        );
+        // All ask, and a few are let in.
+        assert!(futures_util::poll!(&mut all).is_pending());
+        let others = MANY as u64 - u64::from(A_TURN);
+        let queue = Queue { waiting: others, waited: others };
+        assert_eq!(client.waiting(), queue);
+        for response in all.await {
+            assert_eq!(text(response.unwrap()).await, "ok");
+        }
+        assert_eq!(client.waiting(), Queue { waiting: 0, ..queue });
+        // Those who waited have used what the ones before them left.
+        assert!(upstream.connections.get() < MANY / 2, "{} connections", upstream.connections.get());
     });
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::bars::Bars;
 use super::frames::{self, GOAWAY, RST_STREAM, Reader};
-use super::neighbours::{self, Neighbours};
+use super::neighbours::Neighbours;
 use super::recipes::{Recipe, recipes, stall};
 use super::subject::{Subject, stand_back, step_aside};
 use super::{Binary, forwarding};
@@ -56,15 +56,13 @@ pub(in crate::conform) fn run(options: &Options) -> Outcome {
         ("polygate.toml", "[log]\naccess = \"off\"\nxray-sample = 0\n"),
     ];
     let subject = Subject::start(&binary, "conform-attacks", &files, None)?;
-    let control = Subject::start(&binary, "conform-attacks-control", &files, None)?.stands_back()?;
     let time = Duration::from_secs(options.seconds);
     let mut bars = Bars::default();
-    neighbours::explain();
     // Once to warm up.
     Neighbours::watch(subject.address, "/", Duration::from_secs(1))?;
     let chosen = |name: &str| options.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
     for recipe in recipes().iter().filter(|recipe| chosen(recipe.name)) {
-        attack(&subject, &control, recipe, (options.rate, time), &mut bars)?;
+        attack(&subject, recipe, (options.rate, time), &mut bars)?;
     }
     if chosen(STALLED) {
         stalled_windows(&subject, &mut bars)?;
@@ -80,23 +78,16 @@ struct Seen {
     calmed: AtomicU64,
 }
 
-fn attack(
-    subject: &Subject,
-    control: &Subject,
-    recipe: &Recipe,
-    pace: (u64, Duration),
-    bars: &mut Bars,
-) -> Outcome {
+fn attack(subject: &Subject, recipe: &Recipe, pace: (u64, Duration), bars: &mut Bars) -> Outcome {
     // Each time anew: how fast the machine is changes as well.
     let alone = Neighbours::watch(subject.address, "/", ALONE)?;
-    let elsewhere = under_attack(subject, control, recipe, pace, &Seen::default())?;
     let seen = Seen::default();
     let (before, memory) = (subject.cpu(), subject.memory_kib());
     let (over, peak) = (AtomicBool::new(false), Mutex::new(0));
     let began = Instant::now();
     let neighbours = std::thread::scope(|scope| {
         subject.watch(scope, &over, &peak);
-        let neighbours = under_attack(subject, subject, recipe, pace, &seen);
+        let neighbours = under_attack(subject, recipe, pace, &seen);
         over.store(true, Ordering::Relaxed);
         neighbours
     })?;
@@ -111,14 +102,13 @@ fn attack(
     bars.hold("share of a core", &format!("{:.1} %", cpu * 100.0), &bar, cpu <= MOST_CPU);
     let peak = peak.into_inner().unwrap_or_default();
     grown(memory, peak, bars);
-    neighbours.hold(bars, &alone, Some(&elsewhere));
+    neighbours.hold(bars, &alone);
     Ok(())
 }
 
-/// What the clients of `subject` see while `victim` is attacked: so many connections a second, for so long.
+/// What others see while it is attacked: so many connections a second, for so long.
 fn under_attack(
     subject: &Subject,
-    victim: &Subject,
     recipe: &Recipe,
     (rate, time): (u64, Duration),
     seen: &Seen,
@@ -126,7 +116,7 @@ fn under_attack(
     let began = Instant::now();
     std::thread::scope(|scope| {
         for attacker in 0..ATTACKERS {
-            let address = victim.address;
+            let address = subject.address;
             scope.spawn(move || {
                 // Without it they are in the way, which is seen.
                 let _ = stand_back();
@@ -232,7 +222,6 @@ fn stalled_windows(subject: &Subject, bars: &mut Bars) -> Outcome {
     let figure = format!("{reset} of {all}, in {last:.1?}");
     bars.hold("given up", &figure, "all, in 32 s", reset == all && last <= GIVEN_UP);
     grown(memory, peak, bars);
-    // No control: it lasts long, and needs none to be held.
-    neighbours.hold(bars, &alone, None);
+    neighbours.hold(bars, &alone);
     Ok(())
 }

@@ -122,7 +122,7 @@ fn suffer(subject: &Subject, kind: &Kind, options: &Options, bars: &mut Bars) ->
     }
     let spent = (subject.cpu() - cpu) / time.as_secs_f64();
     bars.note("share of a core", &format!("{:.1} %", spent * 100.0));
-    neighbours.hold(bars, &alone, None);
+    neighbours.hold(bars, &alone);
     let left = subject.metric("polygate_connections", "")?;
     bars.note("connections afterwards", &format!("{left}"));
     Ok(())

@@ -70,13 +70,6 @@ impl Subject {
         Ok(Self { process, address, admin })
     }
 
-    /// Has it run only while nobody else wants its core: for a control, which is attacked in place of another one.
-    pub(super) fn stands_back(self) -> Result<Self, String> {
-        let id = self.process.id().to_string();
-        program("chrt", &["--all-tasks", "--idle", "--pid", "0", &id]).output()?;
-        Ok(self)
-    }
-
     /// The body of an answer of the admin API, and how long it took.
     pub(super) fn admin(&self, path: &str) -> Result<(String, Duration), String> {
         let asked = Instant::now();

@@ -13,6 +13,7 @@ use polygate_http1::{Framing, Origin, RequestHead, RequestParser, WireError};
 use polygate_pipeline::{
     Body, Client, Failure, Frame, Interim, Reason, Request, Response, Scheme, StatusCode, Upgrade, Version,
 };
+use polygate_plan::Timeouts;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
@@ -187,7 +188,7 @@ impl<S: Service> Connection<S> {
             // RFC 9110 15.2: clients of version 1.0 know none.
             let told = (version != Version::Http10).then(|| interim.clone());
             let mut call = pin!(common.service.call(request, self.client.clone(), told));
-            let body_pause = common.timeouts.body;
+            let timeouts = &common.timeouts;
             poll_fn(|cx| {
                 state.borrow_mut().set_task(cx.waker());
                 let polled = call.as_mut().poll(cx);
@@ -205,7 +206,7 @@ impl<S: Service> Connection<S> {
                 }
                 // A client that does not take 100 Continue shows on the next write.
                 let _ = state.poll_interim();
-                poll_body_pause(&mut state, body_pause, deadline, cx);
+                poll_body_pause(&mut state, timeouts, deadline, cx);
                 Poll::Pending
             })
             .await
@@ -331,6 +332,7 @@ impl<S: Service> Connection<S> {
         let Self { common, state, deadline, .. } = self;
         let timeouts = common.timeouts;
         let closed = || Failure::new(Reason::ClientClosed);
+        state.borrow_mut().answered();
         poll_fn(|cx| {
             state.borrow_mut().set_task(cx.waker());
             loop {
@@ -362,7 +364,7 @@ impl<S: Service> Connection<S> {
                 {
                     return Poll::Ready(Err(Failure::new(Reason::WriteTimeout)));
                 }
-                poll_body_pause(state, timeouts.body, deadline, cx);
+                poll_body_pause(state, &timeouts, deadline, cx);
                 return Poll::Pending;
             }
         })
@@ -427,8 +429,8 @@ impl<S: Service> Connection<S> {
 }
 
 /// Keeps the time of a body that is waited for; the body fails when it is over.
-fn poll_body_pause(state: &mut State, pause: Duration, deadline: &mut Deadline, cx: &mut Context<'_>) {
-    if let Some(at) = state.body_deadline(pause)
+fn poll_body_pause(state: &mut State, timeouts: &Timeouts, deadline: &mut Deadline, cx: &mut Context<'_>) {
+    if let Some(at) = state.body_deadline(timeouts)
         && deadline.poll(at, cx).is_ready()
     {
         state.fail_body(Failure::new(Reason::BodyTimeout));

@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 use polygate_http1::encode::{self, ResponseOptions};
 use polygate_http1::{Decoded, Decoder, Framing, Limits, Outbox};
 use polygate_pipeline::{Failure, Frame, Headers, Reason, Version};
+use polygate_plan::Timeouts;
 use tokio::time::Instant;
 
 use super::transport::Transport;
@@ -40,6 +41,8 @@ pub(super) struct State {
     waiting: Option<Instant>,
     /// How long it was waited for before that, in all.
     waited: Duration,
+    /// The response has begun.
+    answered: bool,
     /// Why the body cannot be read on.
     broken: Option<Failure>,
     /// The client has closed its side.
@@ -65,6 +68,7 @@ impl State {
             reader: None,
             waiting: None,
             waited: Duration::ZERO,
+            answered: false,
             broken: None,
             eof: false,
             continue_owed: false,
@@ -81,6 +85,7 @@ impl State {
         self.reader = None;
         self.waiting = None;
         self.waited = Duration::ZERO;
+        self.answered = false;
         self.broken = None;
         self.continue_owed = expects_continue;
         self.received = 0;
@@ -130,9 +135,21 @@ impl State {
         }
     }
 
+    /// Told that the response begins. From then on both sides may talk: the client may pause, and however slow it is.
+    pub(super) fn answered(&mut self) {
+        self.answered = true;
+    }
+
     /// When a body that is waited for counts as given up: after a pause, or when it has come too slowly as a whole.
-    pub(super) fn body_deadline(&self, pause: Duration) -> Option<Instant> {
-        self.waiting.map(|since| since + patience(pause, self.received, self.waited))
+    pub(super) fn body_deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
+        self.waiting.map(|since| {
+            since
+                + if self.answered {
+                    timeouts.tunnel_idle
+                } else {
+                    patience(timeouts.body, self.received, self.waited)
+                }
+        })
     }
 
     /// Reads once into the buffer, on behalf of the connection's task. `Err` and 0 are the end.

@@ -542,6 +542,45 @@ fn a_body_is_read_on_while_the_client_does_not_take_the_response() {
 }
 
 #[test]
+fn who_is_being_answered_may_pause() {
+    const HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let echoing = |tunnel_idle: Duration| {
+        let mut settings = Settings::default();
+        settings.timeouts.body = Duration::from_millis(100);
+        settings.timeouts.tunnel_idle = tunnel_idle;
+        gate_with(settings, |request: Request| async move {
+            let mut response = Response::new(StatusCode::OK);
+            response.body = request.body;
+            response
+        })
+    };
+    run(async {
+        let gate = echoing(Duration::from_secs(60));
+        let mut talking = gate.connect().await;
+        talking.write_all(HEAD).await.unwrap();
+        let mut room = vec![0; 1024];
+        assert!(talking.read(&mut room).await.unwrap() > 0, "the head of the response");
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(120)).await;
+            talking.write_all(b"1\r\nx\r\n").await.unwrap();
+            let count = talking.read(&mut room).await.unwrap();
+            assert_eq!(&room[..count], b"1\r\nx\r\n");
+        }
+        talking.write_all(b"0\r\n\r\n").await.unwrap();
+        let count = talking.read(&mut room).await.unwrap();
+        assert_eq!(&room[..count], b"0\r\n\r\n");
+        // But not for ever.
+        let gate = echoing(Duration::from_millis(150));
+        let mut silent = gate.connect().await;
+        silent.write_all(HEAD).await.unwrap();
+        let mut all = Vec::new();
+        silent.read_to_end(&mut all).await.unwrap();
+        assert!(all.starts_with(b"HTTP/1.1 200 ") && !all.ends_with(b"0\r\n\r\n"), "{all:?}");
+        assert_eq!(gate.ends.borrow().last().unwrap().2, Some(Reason::BodyTimeout));
+    });
+}
+
+#[test]
 fn connections_are_capped() {
     run(async {
         let mut settings = Settings::default();

@@ -261,7 +261,7 @@ fn what_is_no_handshake_is_counted_and_closed() {
         // An alert record (RFC 8446 5.1 and 6), not a response in cleartext.
         assert_eq!(answer.first(), Some(&21), "{answer:?}");
         gate.until(|handshakes| handshakes.failed == 1).await;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = crate::tls::provider();
         let old = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS12])
             .unwrap()

@@ -60,9 +60,7 @@ impl Acceptor {
     /// The second part holds all that is wrong; with an error among it there is no acceptor.
     pub(crate) fn load(tls: &Tls, before: Option<&Self>) -> (Option<Self>, Vec<Diagnostic>) {
         let mut found = Vec::new();
-        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-        suites::order(&mut provider);
-        let provider = Arc::new(provider);
+        let provider = suites::provider();
         let mut content = digest::Context::new(&digest::SHA256);
         let mut certificates: Vec<Certificate> = tls
             .certificates

@@ -234,7 +234,7 @@ mod tests {
 
     fn load(files: &CertificateFiles) -> (Option<Certificate>, Vec<Diagnostic>) {
         let mut found = Vec::new();
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let provider = crate::tls::provider();
         let mut digest = digest::Context::new(&digest::SHA256);
         (Certificate::load(files, &provider, &mut digest, &mut found), found)
     }

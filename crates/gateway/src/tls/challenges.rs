@@ -101,7 +101,7 @@ impl Drop for Answering {
 }
 
 fn config(certificate: Vec<u8>, key: Vec<u8>) -> Result<ServerConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = super::suites::provider();
     let key = PrivatePkcs8KeyDer::from(key).into();
     // Held against each other they are not: what the authority looks for is an extension that others must refuse.
     let key = provider.key_provider.load_private_key(key)?;

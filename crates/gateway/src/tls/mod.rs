@@ -22,6 +22,8 @@ pub use clients::UpstreamTlsStatus;
 pub(crate) use clients::{Clients, ClientsKeeper, load_clients};
 pub(crate) use keeper::Keeper;
 pub use keeper::{CertificateStatus, Refreshed, StapleStatus, TlsStatus};
+#[cfg(test)]
+pub(crate) use suites::provider;
 pub(crate) use upstream::Client;
 
 #[cfg(test)]

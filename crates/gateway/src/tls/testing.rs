@@ -39,7 +39,7 @@ impl Issued {
 
     /// As one that can be shown.
     pub(crate) fn certificate(&self) -> Certificate {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let provider = crate::tls::provider();
         let key = PrivatePkcs8KeyDer::from(self.key.serialize_der()).into();
         Certificate::new(vec![self.der()], key, Path::new("test"), &provider).unwrap()
     }

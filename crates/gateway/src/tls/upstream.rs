@@ -37,7 +37,7 @@ impl Client {
     /// The second part holds all that is wrong; with an error among it there is no client.
     pub(crate) fn load(tls: &UpstreamTls) -> (Option<Self>, Vec<Diagnostic>) {
         let mut found = Vec::new();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = super::suites::provider();
         let mut content = digest::Context::new(&digest::SHA256);
         let verifier = verifier(tls, &provider, &mut content, &mut found);
         let pair = tls.identity.as_ref().map(|files| identity(files, &provider, &mut content, &mut found));

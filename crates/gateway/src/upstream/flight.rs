@@ -9,9 +9,9 @@ use http::Method;
 use polygate_http1::{Decoded, Decoder, Framing, Limits, ResponseHead, ResponseParser};
 use polygate_pipeline::{Body, BodyStream, Failure, Frame, Interim, Reason, Response, StatusCode, Tunnel};
 use polygate_plan::Connection;
-use tokio::time::Instant;
 
 use super::pool::Place;
+use super::progress::Progress;
 use super::stream::{Connected, is_alert};
 use super::wish::Wish;
 use crate::wire::{Broken, Transfer, now, take_whole};
@@ -209,8 +209,8 @@ impl Flight {
             }
             framing => {
                 let decoder = Decoder::new(framing);
-                let (stalled, broken) = (None, None);
-                Body::stream(ResponseBody { flight: Some(self), decoder, keep_alive, stalled, broken })
+                let progress = Progress::default();
+                Body::stream(ResponseBody { flight: Some(self), decoder, keep_alive, progress })
             }
         };
         Ok(Response { status: head.status, headers: head.headers, body })
@@ -241,9 +241,7 @@ struct ResponseBody {
     flight: Option<Flight>,
     decoder: Decoder,
     keep_alive: bool,
-    stalled: Option<Instant>,
-    /// Why the request's body broke off.
-    broken: Option<Failure>,
+    progress: Progress,
 }
 
 impl BodyStream for ResponseBody {
@@ -256,17 +254,15 @@ impl BodyStream for ResponseBody {
                 }
             }
             Poll::Ready(Some(Err(_))) => self.flight = None,
-            Poll::Ready(Some(Ok(_))) => self.stalled = None,
+            Poll::Ready(Some(Ok(_))) => self.progress.moved(),
             Poll::Pending => {}
         }
         polled
     }
 
     fn poll_progress(&mut self, cx: &mut Context<'_>) {
-        if let Some(flight) = &mut self.flight
-            && let Err(failure) = flight.poll_upload(cx)
-        {
-            self.broken = Some(failure);
+        if let Some(flight) = &mut self.flight {
+            self.progress.sent(flight.poll_upload(cx));
         }
     }
 
@@ -289,8 +285,7 @@ impl ResponseBody {
                 Ok(Decoded::More) => {}
                 Err(error) => return failed(Reason::UpstreamProtocol, error.to_string()),
             }
-            // What has come by then is passed on. Whoever waits for the rest of a request that will not come is not waited for.
-            if let Some(failure) = self.broken.take() {
+            if let Some(failure) = self.progress.broken() {
                 return Poll::Ready(Some(Err(failure)));
             }
             match buffer.poll_read(stream, cx) {
@@ -303,12 +298,8 @@ impl ResponseBody {
                     return failed(Reason::UpstreamClosed, format!("within the body: {error}"));
                 }
                 Poll::Pending => {
-                    let since = *self.stalled.get_or_insert_with(now);
-                    let pause = flight.connection.idle_body;
-                    if deadline.poll(since + pause, cx).is_ready() {
-                        return failed(Reason::UpstreamTimeout, format!("nothing of the body for {pause:?}"));
-                    }
-                    return Poll::Pending;
+                    let stalled = self.progress.poll_stalled(flight.connection.idle_body, deadline, cx);
+                    return stalled.map(|failure| Some(Err(failure)));
                 }
             }
         }

@@ -16,6 +16,7 @@ mod lookout;
 mod mirror;
 mod named;
 mod pool;
+mod progress;
 mod report;
 mod retry;
 mod stream;

@@ -578,7 +578,7 @@ fn https_with_an_authority_of_ones_own() {
     let file = std::env::temp_dir().join(format!("polygate-ca-{}.pem", std::process::id()));
     std::fs::write(&file, authority.pem()).unwrap();
 
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = crate::tls::provider();
     let private = rustls::pki_types::PrivatePkcs8KeyDer::from(server_key.serialize_der()).into();
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

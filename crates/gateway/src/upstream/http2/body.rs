@@ -1,12 +1,12 @@
 //! The body of a response, read from its stream on demand: what is not pulled holds the server back.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use h2::RecvStream;
 use polygate_http1::content_length;
 use polygate_pipeline::{BodyStream, Failure, Frame, Headers, Known, Reason};
-use tokio::time::Instant;
 
+use super::super::progress::Progress;
 use super::flight::{Flight, failure};
 use crate::http2::fields;
 
@@ -18,9 +18,7 @@ pub(super) struct ResponseBody {
     /// Bytes still to come, when the head says so.
     left: Option<u64>,
     data_over: bool,
-    stalled: Option<Instant>,
-    /// Why the request's body broke off.
-    broken: Option<Failure>,
+    progress: Progress,
 }
 
 /// What a head says of its body's length, which the crate holds the body to.
@@ -35,7 +33,7 @@ pub(super) fn length(headers: &Headers) -> Result<Option<u64>, &'static str> {
 
 impl ResponseBody {
     pub(super) fn new(flight: Flight, stream: RecvStream, left: Option<u64>) -> Self {
-        Self { flight: Some(flight), stream, left, data_over: false, stalled: None, broken: None }
+        Self { flight: Some(flight), stream, left, data_over: false, progress: Progress::default() }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
@@ -83,19 +81,14 @@ impl ResponseBody {
     }
 
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Failure>>> {
-        // What has come by then is passed on. Whoever waits for the rest of a request that will not come is not waited for.
-        if let Some(failure) = self.broken.take() {
+        if let Some(failure) = self.progress.broken() {
             return Poll::Ready(Some(Err(failure)));
         }
         let Some(flight) = &mut self.flight else { return Poll::Ready(None) };
-        let since = *self.stalled.get_or_insert_with(Instant::now);
-        let pause = flight.connection.idle_body;
-        if flight.deadline.poll(since + pause, cx).is_pending() {
-            return Poll::Pending;
-        }
+        let failure =
+            ready!(self.progress.poll_stalled(flight.connection.idle_body, &mut flight.deadline, cx));
         flight.ticket.line().retire();
-        let detail = format!("nothing of the body for {pause:?}");
-        Poll::Ready(Some(Err(Failure::new(Reason::UpstreamTimeout).detail(detail))))
+        Poll::Ready(Some(Err(failure)))
     }
 }
 
@@ -104,17 +97,15 @@ impl BodyStream for ResponseBody {
         let polled = self.poll(cx);
         match &polled {
             Poll::Ready(None | Some(Err(_))) => self.flight = None,
-            Poll::Ready(Some(Ok(_))) => self.stalled = None,
+            Poll::Ready(Some(Ok(_))) => self.progress.moved(),
             Poll::Pending => {}
         }
         polled
     }
 
     fn poll_progress(&mut self, cx: &mut Context<'_>) {
-        if let Some(flight) = &mut self.flight
-            && let Err(failure) = flight.poll_upload(cx)
-        {
-            self.broken = Some(failure);
+        if let Some(flight) = &mut self.flight {
+            self.progress.sent(flight.poll_upload(cx));
         }
     }
 

@@ -625,7 +625,7 @@ fn servers_of_http1_are_told_apart() {
 async fn secure(authority: &Authority, offers: &[&[u8]]) -> (SocketAddr, Rc<Seen>) {
     let issued = authority.issue("up", &["localhost"]);
     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(issued.key.serialize_der()).into();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = crate::tls::provider();
     let config = rustls::ServerConfig::builder_with_provider(provider);
     let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
     let mut config = config.with_single_cert(vec![issued.der()], key).unwrap();

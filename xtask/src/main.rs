@@ -4,6 +4,7 @@
 mod bench;
 mod certificate;
 mod conform;
+mod dist;
 mod process;
 mod setup;
 mod soak;
@@ -30,6 +31,8 @@ enum Task {
     Bench(bench::Options),
     /// Compare the program with what standards ask for.
     Conform(conform::Options),
+    /// Build the binary that is shipped: optimised by a profile of what a gateway does under load.
+    Dist(dist::Options),
     /// Edit policies under load, and watch memory over many reloads.
     Soak(soak::Options),
     /// Load generator and upstream of `bench --busy`.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Conform(options) => conform::run(&options),
+        Task::Dist(options) => dist::run(&options),
         Task::Soak(options) => soak::run(&options),
         Task::Busy(options) => bench::busy(&options),
         Task::Gen => generate(),

@@ -3,8 +3,12 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
+
+/// How often one that is to end is looked at.
+const STEP: Duration = Duration::from_millis(20);
 
 /// A program to run, with its name for messages.
 pub(crate) struct Program {
@@ -83,18 +87,40 @@ impl Running {
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
+
+    /// Has it end as it would by itself, which may take so long.
+    pub(crate) fn end(mut self, patience: Duration) -> Outcome {
+        self.terminate();
+        let began = Instant::now();
+        while began.elapsed() < patience {
+            match self.0.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => return Err(format!("process {} ended with {status}", self.id())),
+                Ok(None) => std::thread::sleep(STEP),
+                Err(error) => return Err(format!("process {}: {error}", self.id())),
+            }
+        }
+        Err(format!("process {} did not end within {patience:?}", self.id()))
+    }
+
+    fn terminate(&self) {
+        // It may have ended by itself.
+        let _ = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // TERM first, so that it can end its own children; it may have ended by itself.
-        let id = self.0.id().to_string();
-        let _ = Command::new("kill").args(["-TERM", &id]).status();
+        if matches!(self.0.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // TERM first, so that it can end its own children.
+        self.terminate();
         for _ in 0..50 {
             if matches!(self.0.try_wait(), Ok(Some(_))) {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(STEP);
         }
         let _ = self.0.kill();
         let _ = self.0.wait();

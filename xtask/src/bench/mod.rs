@@ -15,10 +15,13 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::dist::Build;
 use crate::{Outcome, setup};
 pub(crate) use busy::{Options as BusyOptions, run as busy};
 use measure::{Load, Sample};
 pub(crate) use measure::{cpu_ticks, memory_kib};
+pub(crate) use peers::nginx;
+pub(crate) use servers::wait_for;
 use servers::{Server, Servers};
 
 #[derive(Args)]
@@ -56,6 +59,8 @@ pub(crate) struct Options {
     /// Only servers whose name holds this.
     #[arg(long)]
     only: Option<String>,
+    #[command(flatten)]
+    build: Build,
 }
 
 /// What clients do.
@@ -70,22 +75,7 @@ enum Protocol {
 
 /// The binary that `cargo build --release` makes.
 pub(crate) fn release_binary() -> PathBuf {
-    binary("release")
-}
-
-/// The binary that is shipped: what is measured.
-fn dist_binary() -> PathBuf {
-    binary("dist")
-}
-
-fn binary(profile: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    crate::root().join(target).join(profile).join("polygate")
-}
-
-fn build() -> Outcome {
-    println!("building the binary with all optimisation (profile dist; takes minutes)");
-    crate::process::cargo(&["build", "--profile", "dist", "--quiet", "--package", "polygate"]).run()
+    crate::dist::target().join("release/polygate")
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
@@ -105,8 +95,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
     if let Some(missing) = setup::missing(&needed) {
         return Err(missing);
     }
-    build()?;
-    let mut servers = Servers::start(options)?;
+    let ours = options.build.build()?;
+    let mut servers = Servers::start(options, &ours)?;
     let mut busy = servers.take_busy();
     let chosen: Vec<&Server> = servers
         .all()
@@ -137,8 +127,7 @@ fn run_idle(options: &Options, count: usize) -> Outcome {
     if let Some(missing) = setup::missing(&[("openssl", "openssl")]) {
         return Err(missing);
     }
-    build()?;
-    let ours = dist_binary();
+    let ours = options.build.build()?;
     let earlier = options.earlier.iter().map(|binary| ("earlier", binary.as_path()));
     let binaries: Vec<_> = earlier.chain(std::iter::once(("polygate", ours.as_path()))).collect();
     idle::run(count, &binaries)

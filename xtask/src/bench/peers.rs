@@ -11,7 +11,8 @@ use crate::certificate::Certificate;
 use crate::process::{Running, program};
 use crate::setup;
 
-pub(super) fn nginx(folder: &Path, name: &str, core: &str, config: &str) -> Result<Running, String> {
+/// nginx with one worker, on these cores.
+pub(crate) fn nginx(folder: &Path, name: &str, core: &str, config: &str) -> Result<Running, String> {
     let file = folder.join(format!("{name}.conf"));
     let folder_text = folder.to_string_lossy();
     let text = format!(

@@ -63,7 +63,7 @@ pub(super) struct Servers {
 impl Servers {
     /// Starts the upstream, nginx, Envoy if it is wanted, Polygate, and an earlier build of it if there is one; waits until
     /// each listens.
-    pub(super) fn start(options: &Options) -> Result<Self, String> {
+    pub(super) fn start(options: &Options, ours: &Path) -> Result<Self, String> {
         let folder = crate::root().join("target/bench");
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let (mut running, mut busy) = (Vec::new(), None);
@@ -111,11 +111,10 @@ impl Servers {
             let process = polygate(earlier, &made("earlier", 0, EARLIER_PORT)?, EARLIER_PORT)?;
             add(process, "earlier", EARLIER_PORT, paths)?;
         }
-        let ours = super::dist_binary();
-        let process = polygate(&ours, &made("project", 0, POLYGATE_PORT)?, POLYGATE_PORT)?;
+        let process = polygate(ours, &made("project", 0, POLYGATE_PORT)?, POLYGATE_PORT)?;
         add(process, "polygate", POLYGATE_PORT, paths)?;
         if protocol == Protocol::Http1 {
-            let process = polygate(&ours, &made("many", MANY, MANY_PORT)?, MANY_PORT)?;
+            let process = polygate(ours, &made("many", MANY, MANY_PORT)?, MANY_PORT)?;
             add(process, "polygate", MANY_PORT, &[("/plain", "one of 10,000 routes")])?;
         }
         Ok(Self { all, busy, _running: running })
@@ -210,7 +209,7 @@ fn project(
 }
 
 /// Waits until somebody listens.
-pub(super) fn wait_for(port: u16) -> Result<(), String> {
+pub(crate) fn wait_for(port: u16) -> Result<(), String> {
     for _ in 0..250 {
         if TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return Ok(());

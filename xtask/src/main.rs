@@ -6,6 +6,7 @@ mod certificate;
 mod conform;
 mod dist;
 mod process;
+mod project;
 mod setup;
 mod soak;
 mod test;

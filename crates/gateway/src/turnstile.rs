@@ -44,6 +44,8 @@ pub(crate) struct Turnstile {
     entered: Cell<u32>,
     /// How many of those who had to wait were called, in all.
     called: Cell<u64>,
+    /// How many had to wait, in all, beside who wants to be woken behind others.
+    waited: Cell<u64>,
     /// Those who wait: at most one for each connection, or exchange.
     waiting: RefCell<VecDeque<Waker>>,
     /// Whether the next turn's beginning is under way.
@@ -52,8 +54,8 @@ pub(crate) struct Turnstile {
 
 impl Turnstile {
     pub(crate) fn new(a_turn: u32) -> Rc<Self> {
-        let (entered, called, waiting, turning) = Default::default();
-        Rc::new(Self { a_turn, entered, called, waiting, turning })
+        let (entered, called, waited, waiting, turning) = Default::default();
+        Rc::new(Self { a_turn, entered, called, waited, waiting, turning })
     }
 
     /// Until it is one's turn.
@@ -80,6 +82,7 @@ impl Turnstile {
             self.entered.set(entered);
             return Poll::Ready(());
         }
+        self.waited.set(self.waited.get() + 1);
         ticket.0 = Some(self.queue(cx.waker()));
         Poll::Pending
     }
@@ -95,8 +98,7 @@ impl Turnstile {
 
     /// Who waits.
     pub(crate) fn watch(&self) -> Queue {
-        let waiting = self.waiting.borrow().len() as u64;
-        Queue { waiting, waited: self.called.get() + waiting }
+        Queue { waiting: self.waiting.borrow().len() as u64, waited: self.waited.get() }
     }
 
     fn queue(&self, waker: &Waker) -> u64 {

@@ -11,8 +11,8 @@ use crate::certificate::Certificate;
 use crate::process::{Running, program};
 use crate::setup;
 
-/// nginx with one worker, on these cores.
-pub(crate) fn nginx(folder: &Path, name: &str, core: &str, config: &str) -> Result<Running, String> {
+/// nginx with one worker, on this core if one is given.
+pub(crate) fn nginx(folder: &Path, name: &str, core: Option<&str>, config: &str) -> Result<Running, String> {
     let file = folder.join(format!("{name}.conf"));
     let folder_text = folder.to_string_lossy();
     let text = format!(
@@ -23,9 +23,12 @@ pub(crate) fn nginx(folder: &Path, name: &str, core: &str, config: &str) -> Resu
          uwsgi_temp_path {folder_text}/tmp; scgi_temp_path {folder_text}/tmp;\n{config}\n}}\n"
     );
     fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
-    let arguments =
-        ["-c", core, "nginx", "-p", &*folder_text, "-c", &*file.to_string_lossy(), "-e", "stderr"];
-    program("taskset", &arguments).start()
+    let file = file.to_string_lossy();
+    let arguments = ["nginx", "-p", &*folder_text, "-c", &*file, "-e", "stderr"];
+    match core {
+        Some(core) => program("taskset", &[&["-c", core], &arguments[..]].concat()).start(),
+        None => program(arguments[0], &arguments[1..]).start(),
+    }
 }
 
 /// The longest text that nginx takes in one piece is 4,096 bytes; longer bodies are put together of such pieces.

@@ -70,7 +70,7 @@ impl Servers {
         if options.busy {
             busy = Some(Busy::start(UPSTREAM_PORT, options.body)?);
         } else {
-            running.push(nginx(&folder, "upstream", LOAD_CORE, &upstream_config(options.body))?);
+            running.push(nginx(&folder, "upstream", Some(LOAD_CORE), &upstream_config(options.body))?);
         }
         wait_for(UPSTREAM_PORT)?;
         let protocol = options.protocol;
@@ -99,7 +99,7 @@ impl Servers {
             Protocol::Handshakes => &[("/plain", "handshakes")],
         };
         let config = peer_config(measured(NGINX_PORT), protocol, certificate);
-        add(nginx(&folder, "peer", PROXY_CORE, &config)?, "nginx", NGINX_PORT, &paths[..1])?;
+        add(nginx(&folder, "peer", Some(PROXY_CORE), &config)?, "nginx", NGINX_PORT, &paths[..1])?;
         if options.envoy {
             let envoy = envoy(&folder, measured(ENVOY_PORT), certificate)?;
             add(envoy, "envoy", ENVOY_PORT, &paths[..1])?;
@@ -199,12 +199,7 @@ fn project(
         ("modules/policy.ts", POLICY),
         ("polygate.toml", settings.as_str()),
     ];
-    for (name, text) in files {
-        let file = project.join(name);
-        let folder = file.parent().unwrap_or(&project);
-        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
-    }
+    crate::project::write(&project, &files)?;
     Ok(project)
 }
 

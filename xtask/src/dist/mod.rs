@@ -38,10 +38,11 @@ impl Build {
     /// Builds what is shipped, by the last profile if there is one; without one where it cannot be made here, which is said.
     pub(crate) fn build(&self) -> Result<PathBuf, String> {
         if !self.no_profile {
-            match Compiler::ask().and_then(|compiler| compiler.merger()) {
-                Ok(_) => return profiled(true),
+            let merger = Compiler::ask().and_then(|compiler| compiler.merger());
+            match merger.and_then(|_| training::check()) {
+                Ok(()) => return profiled(true),
                 Err(missing) => {
-                    println!("built without a profile, so slower than what is shipped: {missing}")
+                    println!("built without a profile, so slower than what is shipped: {missing}");
                 }
             }
         }

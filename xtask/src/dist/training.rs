@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::bench::{nginx, wait_for};
 use crate::certificate::Certificate;
 use crate::process::program;
@@ -32,14 +34,13 @@ pub(super) fn run(binary: &Path, folder: &Path) -> Outcome {
     fs::create_dir_all(&project).map_err(|error| format!("{}: {error}", project.display()))?;
     let certificate = Certificate::make(&project)?;
     write_project(&project, &certificate)?;
-    let _upstream = nginx(&project, "upstream", "0-1023", &upstream())?;
+    let _upstream = nginx(&project, "upstream", None, &upstream())?;
     wait_for(UPSTREAM_PORT)?;
     let path = project.to_string_lossy();
     let arguments = ["run", &*path, "--workers", "1", "--admin", "off"];
     let gateway = program(binary, &arguments).start()?;
     wait_for(TLS_PORT)?;
     let body = project.join("body");
-    fs::write(&body, "x".repeat(1_000)).map_err(|error| format!("{}: {error}", body.display()))?;
     let plain = |path: &str| format!("http://127.0.0.1:{PORT}{path}");
     let encrypted = |path: &str| format!("https://127.0.0.1:{TLS_PORT}{path}");
     for (connections, path) in [
@@ -52,10 +53,9 @@ pub(super) fn run(binary: &Path, folder: &Path) -> Outcome {
         ("32", "/pool"),
         ("32", "/http2"),
     ] {
-        program("wrk", &["-t", "1", "-c", connections, "-d", SECONDS, &plain(path)]).output()?;
+        wrk(&["-c", connections, &plain(path)])?;
     }
-    program("wrk", &["-t", "1", "-c", "32", "-d", SECONDS, "-H", "Accept-Encoding: gzip", &plain("/long")])
-        .output()?;
+    wrk(&["-c", "32", "-H", "Accept-Encoding: gzip", &plain("/long")])?;
     let body = body.to_string_lossy();
     for (url, options) in [
         (plain("/plain"), &["--h1", "-d", &*body][..]),
@@ -65,13 +65,27 @@ pub(super) fn run(binary: &Path, folder: &Path) -> Outcome {
         (encrypted("/one"), &["-m", "10"]),
         (encrypted("/http2"), &["-m", "10", "-d", &*body]),
     ] {
-        program("h2load", &[options, &["-c", "16", "-D", SECONDS, &url]].concat()).output()?;
+        h2load(&[options, &[&url]].concat())?;
     }
     let address = format!("127.0.0.1:{TLS_PORT}");
     for how in ["-new", "-reuse"] {
         program("openssl", &["s_time", "-connect", &address, how, "-time", SECONDS]).output()?;
     }
     gateway.end(GOODBYE)
+}
+
+/// A load of HTTP/1.1. What is answered with errors is no training.
+fn wrk(arguments: &[&str]) -> Outcome {
+    let said = program("wrk", &[&["-t", "1", "-d", SECONDS], arguments].concat()).output()?;
+    let is_good = !said.contains("Non-2xx") && !said.contains(" 0 requests in ");
+    is_good.then_some(()).ok_or_else(|| format!("training failed, wrk said: {said}"))
+}
+
+/// A load that may be of HTTP/2, as above.
+fn h2load(arguments: &[&str]) -> Outcome {
+    let said = program("h2load", &[&["-c", "16", "-D", SECONDS], arguments].concat()).output()?;
+    let is_good = !said.contains("status codes: 0 2xx") && said.contains(" 0 3xx, 0 4xx, 0 5xx");
+    is_good.then_some(()).ok_or_else(|| format!("training failed, h2load said: {said}"))
 }
 
 fn upstream() -> String {
@@ -116,37 +130,33 @@ export async function stamp(response: Response) {
 "#;
 
 fn write_project(project: &Path, certificate: &Certificate) -> Outcome {
-    let module = |module: &str, export: &str, options: &str| {
-        format!(r#"{{ "export": "{export}", "module": "$import({module})", "options": {{ {options} }} }}"#)
+    let route = |export: &str, module: &str, options: Value, policies: Value| {
+        let module = format!("$import({module})");
+        let handler = json!({ "export": export, "module": module, "options": options });
+        json!({ "get,post": { "x-polygate-route": { "handler": handler, "policies": policies } } })
     };
-    let route = |path: &str, handler: &str, policies: &str| {
-        let policies = format!(r#""policies": {{ {policies} }}"#);
-        format!(
-            r#""{path}": {{ "get,post": {{ "x-polygate-route": {{ "handler": {handler}, {policies} }} }} }}"#
-        )
+    let forward =
+        |options: Value, policies: Value| route("urlForwardHandler", "@polygate/runtime", options, policies);
+    let base = json!({ "baseUrl": format!("http://127.0.0.1:{UPSTREAM_PORT}") });
+    let plain = || forward(base.clone(), json!({}));
+    let (inbound, both) =
+        (json!({ "inbound": ["both"] }), json!({ "inbound": ["both"], "outbound": ["stamp"] }));
+    let paths = json!({
+        "/plain": plain(), "/long": plain(), "/chunked": plain(),
+        "/one": forward(base.clone(), inbound),
+        "/two": route("answer", "./modules/policy", json!({}), both),
+        "/pool": forward(json!({ "upstream": "pool" }), json!({})),
+        "/http2": forward(json!({ "upstream": "http2" }), json!({})),
+    });
+    let routes =
+        json!({ "openapi": "3.1.0", "info": { "title": "training", "version": "1" }, "paths": paths });
+    let policy = |name: &str, kind: &str| {
+        let handler = json!({ "export": name, "module": "$import(./modules/policy)" });
+        json!({ "name": name, "policyType": kind, "handler": handler })
     };
-    let forward = |options: &str| module("@polygate/runtime", "urlForwardHandler", options);
-    let base = forward(&format!(r#""baseUrl": "http://127.0.0.1:{UPSTREAM_PORT}""#));
-    let paths = [
-        route("/plain", &base, ""),
-        route("/long", &base, ""),
-        route("/chunked", &base, ""),
-        route("/one", &base, r#""inbound": ["both"]"#),
-        route(
-            "/two",
-            &module("./modules/policy", "answer", ""),
-            r#""inbound": ["both"], "outbound": ["stamp"]"#,
-        ),
-        route("/pool", &forward(r#""upstream": "pool""#), ""),
-        route("/http2", &forward(r#""upstream": "http2""#), ""),
-    ];
-    let routes = format!(
-        r#"{{ "openapi": "3.1.0", "info": {{ "title": "training", "version": "1" }}, "paths": {{ {} }} }}"#,
-        paths.join(",\n")
-    );
-    let policies = r#"{ "policies": [
-  { "name": "both", "policyType": "custom-code-inbound", "handler": { "export": "both", "module": "$import(./modules/policy)" } },
-  { "name": "stamp", "policyType": "custom-code-outbound", "handler": { "export": "stamp", "module": "$import(./modules/policy)" } } ] }"#;
+    let policies = json!({ "policies": [
+        policy("both", "custom-code-inbound"), policy("stamp", "custom-code-outbound"),
+    ] });
     let settings = format!(
         "[listen]\naddress = \"127.0.0.1:{PORT}\"\ntls-address = \"127.0.0.1:{TLS_PORT}\"\n{}\
          [access-log]\nsample = 20\n[compression]\nenabled = true\n\
@@ -155,16 +165,12 @@ fn write_project(project: &Path, certificate: &Certificate) -> Outcome {
          [upstreams.http2]\nurl = \"http://127.0.0.1:{UPSTREAM_HTTP2_PORT}\"\nprotocol = \"http2\"\n",
         certificate.settings()
     );
-    for (name, text) in [
-        ("config/routes.oas.json", routes.as_str()),
-        ("config/policies.json", policies),
+    let files = [
+        ("config/routes.oas.json", &*routes.to_string()),
+        ("config/policies.json", &*policies.to_string()),
         ("modules/policy.ts", POLICY),
-        ("polygate.toml", settings.as_str()),
-    ] {
-        let file = project.join(name);
-        let failed = |error: std::io::Error| format!("{}: {error}", file.display());
-        fs::create_dir_all(file.parent().unwrap_or(project)).map_err(failed)?;
-        fs::write(&file, text).map_err(failed)?;
-    }
-    Ok(())
+        ("polygate.toml", &*settings),
+        ("body", &"x".repeat(1_000)),
+    ];
+    crate::project::write(project, &files)
 }

@@ -142,14 +142,12 @@ impl State {
 
     /// When a body that is waited for counts as given up: after a pause, or when it has come too slowly as a whole.
     pub(super) fn body_deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
-        self.waiting.map(|since| {
-            since
-                + if self.answered {
-                    timeouts.tunnel_idle
-                } else {
-                    patience(timeouts.body, self.received, self.waited)
-                }
-        })
+        let since = self.waiting?;
+        let pause = match self.answered {
+            true => timeouts.tunnel_idle,
+            false => patience(timeouts.body, self.received, self.waited),
+        };
+        Some(since + pause)
     }
 
     /// Reads once into the buffer, on behalf of the connection's task. `Err` and 0 are the end.

@@ -541,19 +541,21 @@ fn a_body_is_read_on_while_the_client_does_not_take_the_response() {
     });
 }
 
+/// Sends back what comes; a body may pause for 100 ms, and for so long once it is answered.
+pub(super) fn echoing(tunnel_idle: Duration) -> Gate {
+    let mut settings = Settings::default();
+    settings.timeouts.body = Duration::from_millis(100);
+    settings.timeouts.tunnel_idle = tunnel_idle;
+    gate_with(settings, |request: Request| async move {
+        let mut response = Response::new(StatusCode::OK);
+        response.body = request.body;
+        response
+    })
+}
+
 #[test]
 fn who_is_being_answered_may_pause() {
     const HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let echoing = |tunnel_idle: Duration| {
-        let mut settings = Settings::default();
-        settings.timeouts.body = Duration::from_millis(100);
-        settings.timeouts.tunnel_idle = tunnel_idle;
-        gate_with(settings, |request: Request| async move {
-            let mut response = Response::new(StatusCode::OK);
-            response.body = request.body;
-            response
-        })
-    };
     run(async {
         let gate = echoing(Duration::from_secs(60));
         let mut talking = gate.connect().await;

@@ -58,7 +58,7 @@ use crate::wire::Transfer;
 /// A worker's client. What it sends is HTTP/1.1 or HTTP/2, over TLS where the target says https.
 pub(crate) struct Client(Rc<Inner>);
 
-/// Connections that a worker begins to make in a turn. One takes as long as three requests that are forwarded on one that
+/// Connections that a worker begins to make in a turn. Making and closing one takes far longer than forwarding on one that
 /// is there.
 const A_TURN: u32 = 16;
 

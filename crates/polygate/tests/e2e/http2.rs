@@ -99,6 +99,33 @@ fn h2load_gets_every_answer() {
 }
 
 #[test]
+fn streams_that_come_together_connect_by_turns() {
+    if !here(&["h2load"], "streams_that_come_together_connect_by_turns") {
+        return;
+    }
+    let upstream = project().run();
+    let project = Project::new().forward("/{path}", &upstream.url(""), &[], &[]);
+    let gateway = Gateway::start("run", project.root(), &["--workers", "1"]);
+    let waited = || {
+        let metrics = gateway.admin_text("/metrics");
+        let name = "polygate_turns_waited_total{for=\"upstream_connection\"} ";
+        let count = metrics.lines().find_map(|line| line.strip_prefix(name)).expect(&metrics);
+        count.parse::<u32>().unwrap()
+    };
+    assert_eq!(waited(), 0);
+    let load = ["-n100", "-c1", "-m100", &gateway.url("/slow")];
+    let output = Command::new("h2load").args(load).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("100 2xx"), "{text}");
+    // A worker looks at it each second.
+    let count = gateway.wait(|| Some(waited()).filter(|count| *count > 0), "those who waited");
+    assert!(count <= 100, "{count}");
+    assert!(
+        gateway.admin_text("/metrics").contains("polygate_turns_waiting{for=\"upstream_connection\"} 0\n")
+    );
+}
+
+#[test]
 fn a_stop_lets_running_streams_finish() {
     if !here(&["curl"], "a_stop_lets_running_streams_finish") {
         return;

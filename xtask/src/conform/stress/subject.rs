@@ -42,12 +42,7 @@ impl Subject {
         cgroup: Option<&Cgroup>,
     ) -> Result<Self, String> {
         let folder = crate::root().join("target").join(name);
-        for (name, text) in files {
-            let file = folder.join(name);
-            let failed = |error: std::io::Error| format!("{}: {error}", file.display());
-            fs::create_dir_all(file.parent().unwrap_or(&folder)).map_err(failed)?;
-            fs::write(&file, text).map_err(failed)?;
-        }
+        crate::project::write(&folder, files)?;
         let [address, admin] =
             [free_port()?, free_port()?].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let (binary, folder) = (binary.to_string_lossy(), folder.to_string_lossy());

@@ -20,7 +20,7 @@ use polygate_pipeline::{
 };
 
 use self::wire::Wire;
-use super::super::tests::{Both, Gate, Never, Slowly, gate, gate_with, run, text};
+use super::super::tests::{Both, Gate, Never, Slowly, echoing, gate, gate_with, run, text};
 
 /// A client's connection; its frames move in a task of their own.
 async fn client(gate: &Gate) -> SendRequest<Bytes> {
@@ -522,16 +522,6 @@ fn interim_responses_come_before_the_final_one() {
 
 #[test]
 fn who_is_being_answered_may_pause() {
-    let echoing = |tunnel_idle: Duration| {
-        let mut settings = polygate_plan::Settings::default();
-        settings.timeouts.body = Duration::from_millis(100);
-        settings.timeouts.tunnel_idle = tunnel_idle;
-        gate_with(settings, |request: Request| async move {
-            let mut response = Response::new(StatusCode::OK);
-            response.body = request.body;
-            response
-        })
-    };
     run(async {
         let gate = echoing(Duration::from_secs(60));
         let mut talking = client(&gate).await;

@@ -16,6 +16,7 @@ const PORT: u16 = 18_190;
 const TLS_PORT: u16 = 18_191;
 const UPSTREAM_PORT: u16 = 18_192;
 const UPSTREAM_HTTP2_PORT: u16 = 18_193;
+const SECOND_UPSTREAM_PORT: u16 = 18_194;
 
 /// Seconds of each load.
 const SECONDS: &str = "3";
@@ -101,7 +102,7 @@ fn upstream() -> String {
             "abc ".repeat(800),
         )
     };
-    at(UPSTREAM_PORT, "") + &at(UPSTREAM_HTTP2_PORT, "http2")
+    at(UPSTREAM_PORT, "") + &at(SECOND_UPSTREAM_PORT, "") + &at(UPSTREAM_HTTP2_PORT, "http2")
 }
 
 const POLICY: &str = r#"import { type PolygateContext, type PolygateRequest, HttpProblems } from "@polygate/runtime";
@@ -160,7 +161,7 @@ fn write_project(project: &Path, certificate: &Certificate) -> Outcome {
     let settings = format!(
         "[listen]\naddress = \"127.0.0.1:{PORT}\"\ntls-address = \"127.0.0.1:{TLS_PORT}\"\n{}\
          [access-log]\nsample = 20\n[compression]\nenabled = true\n\
-         [upstreams.pool]\ntargets = [\"http://127.0.0.1:{UPSTREAM_PORT}\", \"http://localhost:{UPSTREAM_PORT}\"]\n\
+         [upstreams.pool]\ntargets = [\"http://127.0.0.1:{UPSTREAM_PORT}\", \"http://127.0.0.1:{SECOND_UPSTREAM_PORT}\"]\n\
          balance = \"least-request\"\n\
          [upstreams.http2]\nurl = \"http://127.0.0.1:{UPSTREAM_HTTP2_PORT}\"\nprotocol = \"http2\"\n",
         certificate.settings()
